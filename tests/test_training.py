@@ -1,0 +1,99 @@
+"""utils.training: seeds, class weights, schedule, precision, progress."""
+
+import io
+
+import keras
+import numpy as np
+import pytest
+from sklearn.utils.class_weight import compute_class_weight
+
+from utils import training
+
+
+def test_class_weights_give_both_classes_the_same_total():
+    labels = [0, 0, 0, 1]
+    weights = training.class_weights(labels)
+    assert weights == {0: pytest.approx(4 / 6), 1: pytest.approx(2.0)}
+    assert 3 * weights[0] == pytest.approx(1 * weights[1])
+
+
+def test_class_weights_agree_with_scikit_learn():
+    labels = np.array([0] * 7 + [1] * 5, dtype=np.int8)
+    expected = compute_class_weight("balanced", classes=np.array([0, 1]), y=labels)
+    assert list(training.class_weights(labels).values()) == pytest.approx(list(expected))
+
+
+def test_class_weights_name_the_first_undecided_label():
+    with pytest.raises(ValueError, match="-1 at index 2"):
+        training.class_weights([0, 1, -1, -1])
+
+
+def test_class_weights_of_one_class_alone_are_an_error():
+    with pytest.raises(ValueError, match="no comment of class 0"):
+        training.class_weights([1, 1])
+
+
+def test_the_learning_rate_rises_to_the_peak_and_falls_to_zero():
+    schedule = training.WarmUpLinearDecay(1e-3, total_steps=10, warmup_steps=2)
+    rates = [float(schedule(step)) for step in range(13)]
+    expected = [1e-3 * share for share in (1 / 3, 2 / 3, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8, 0, 0, 0)]
+    assert rates == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_schedule_survives_saving():
+    schedule = training.WarmUpLinearDecay(5e-5, total_steps=7, warmup_steps=1)
+    again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(schedule))
+    assert float(again(3)) == float(schedule(3)) > 0
+
+
+@pytest.mark.parametrize(("total", "warmup"), [(0, 0), (5, 5), (5, -1)])
+def test_a_schedule_without_room_for_its_warm_up_is_refused(total, warmup):
+    with pytest.raises(ValueError, match="warmup_steps"):
+        training.WarmUpLinearDecay(1e-3, total_steps=total, warmup_steps=warmup)
+
+
+def test_the_same_seed_gives_the_same_initial_weights():
+    def weights(seed):
+        training.set_seeds(seed)
+        layer = keras.layers.Dense(3)
+        layer.build((None, 4))
+        return np.asarray(layer.kernel)
+
+    assert np.array_equal(weights(1), weights(1))
+    assert not np.array_equal(weights(1), weights(2))
+
+
+def test_a_negative_seed_is_refused():
+    with pytest.raises(ValueError, match="-3"):
+        training.set_seeds(-3)
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [(None, "float32"), ((7, 5), "mixed_float16"), ((8, 0), "mixed_bfloat16"), ((9, 0), "mixed_bfloat16")],
+)
+def test_automatic_precision_follows_the_gpu(monkeypatch, capability, expected):
+    monkeypatch.setattr(training, "gpu_compute_capability", lambda: capability)
+    assert training.choose_precision("auto") == expected
+
+
+def test_a_named_precision_is_kept_and_an_unknown_one_refused():
+    assert training.choose_precision("mixed_float16") == "mixed_float16"
+    with pytest.raises(ValueError, match="float17"):
+        training.choose_precision("float17")
+
+
+def test_progress_prints_one_line_per_epoch_and_one_per_half_minute():
+    seconds = iter([0, 10, 31, 31, 40, 50, 50, 50])
+    out = io.StringIO()
+    progress = training.QuietProgress(30, stream=out, clock=lambda: next(seconds))
+    progress.set_params({"epochs": 2, "steps": 3})
+    progress.on_train_begin()
+    progress.on_epoch_begin(1)
+    for batch in range(3):
+        progress.on_train_batch_end(batch, {"loss": 0.5})
+    progress.on_epoch_end(1, {"loss": 0.25})
+    assert out.getvalue().splitlines() == [
+        "epoch 2/2 step 2/3 · 31 s · loss 0.5000",
+        "epoch 2/2 done · 50 s · loss 0.2500",
+    ]
