@@ -1,0 +1,208 @@
+"""The tutorial's figures: one style, readable Hangul (한글), colour-blind safe.
+
+Every function takes data, draws, and returns the `matplotlib.figure.Figure`. The title is passed in: it states what the
+reader should see. In a notebook assign the result (``figure = vote_histogram(...)``): Jupyter shows it at the end of
+the cell, and a bare last line would show it twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pylopdf_fonts_ko
+import seaborn as sns
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+from numpy.typing import ArrayLike
+
+PALETTE = sns.color_palette("colorblind")
+BLUE, ORANGE, GREY = PALETTE[0], PALETTE[1], "#666666"
+CLASS_NAMES = ("not controversial", "controversial")
+
+
+def use_korean_font() -> str:
+    """Make matplotlib draw Hangul with Noto Sans KR, from a file the project installs, and return the font's name.
+
+    Needs no restart, no font cache and no network. The minus sign falls back to ASCII, which every font has.
+    """
+    path = pylopdf_fonts_ko.sans_path()
+    font_manager.fontManager.addfont(path)
+    name = font_manager.FontProperties(fname=path).get_name()
+    plt.rcParams.update({"font.family": "sans-serif", "font.sans-serif": [name, "DejaVu Sans"]})
+    plt.rcParams["axes.unicode_minus"] = False
+    return name
+
+
+def set_style() -> None:
+    """Set the look all notebooks share: seaborn's white grid, colour-blind palette, Korean font, small PNGs."""
+    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
+    use_korean_font()
+    plt.rcParams.update(
+        {
+            "figure.figsize": (7.5, 4.0),
+            "figure.dpi": 80,
+            "savefig.dpi": 110,
+            "figure.constrained_layout.use": True,
+            "axes.titlesize": 12,
+            "axes.titlelocation": "left",
+            "axes.labelsize": 10,
+            "xtick.labelsize": 9,
+            "ytick.labelsize": 9,
+            "legend.fontsize": 9,
+            "legend.title_fontsize": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+        }
+    )
+
+
+def vote_histogram(votes: ArrayLike, *, min_votes: int, title: str) -> Figure:
+    """Histogram of votes per comment on logarithmic axes, with the line that `min_votes` draws through it.
+
+    `votes` are likes + dislikes, shape (N,). Comments without a vote have no place on a logarithmic axis: they are
+    counted in the axis label.
+    """
+    counts = np.asarray(votes)
+    voted = counts[counts > 0]
+    edges = np.unique(np.geomspace(1, max(voted.max(initial=1), 2) + 1, 40).astype(int)) - 0.5
+    figure, axes = plt.subplots()
+    sns.histplot(x=voted, bins=edges.tolist(), color=BLUE, ax=axes)
+    axes.set(xscale="log", yscale="log", title=title, ylabel="comments")
+    axes.set_xlabel(f"votes (likes + dislikes); {int((counts == 0).sum()):,} comments without a vote are not drawn")
+    axes.axvline(min_votes - 0.5, color=ORANGE, linestyle="--", label=f"at least {min_votes} votes")
+    axes.legend()
+    _plain_log_ticks(axes)
+    return figure
+
+
+def interval_growth(intervals: pd.DataFrame, *, band: tuple[float, float], title: str) -> Figure:
+    """Confidence interval of the sympathy ratio (공감률) for growing numbers of votes, against the band.
+
+    `intervals` has one row per number of votes and the columns ``votes``, ``ratio``, ``ci_low``, ``ci_high``.
+    """
+    figure, axes = plt.subplots()
+    axes.axhspan(*band, color=ORANGE, alpha=0.18, label=f"band {band[0]:g} to {band[1]:g}")
+    axes.fill_between(
+        intervals["votes"], intervals["ci_low"], intervals["ci_high"], color=BLUE, alpha=0.35, label="interval"
+    )
+    axes.plot(intervals["votes"], intervals["ratio"], color=BLUE, marker="o", markersize=3, label="ratio")
+    axes.set(xscale="log", ylim=(0, 1), title=title, xlabel="votes", ylabel="sympathy ratio (공감률)")
+    _plain_log_ticks(axes)
+    axes.legend(loc="upper right")
+    return figure
+
+
+def yield_heatmap(table: pd.DataFrame, *, title: str, xlabel: str, ylabel: str, number_format: str = ",.0f") -> Figure:
+    """Heat map of how many comments a setting labels: rows and columns of `table` are settings, values are numbers."""
+    figure, axes = plt.subplots(figsize=(7.5, 0.5 * len(table) + 1.8))
+    sns.heatmap(table, annot=True, fmt=number_format, cmap="viridis", linewidths=0.5, annot_kws={"size": 9}, ax=axes)
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    axes.tick_params(axis="y", rotation=0)
+    return figure
+
+
+def split_sizes(table: pd.DataFrame, *, title: str) -> Figure:
+    """Stacked bars: one bar per row of `table` (splits), one part per column (labels), values are comments."""
+    figure, axes = plt.subplots(figsize=(7.5, 0.45 * len(table) + 1.5))
+    left = np.zeros(len(table))
+    colours = [BLUE, ORANGE, "#bbbbbb", *PALETTE[2:]]
+    for column, colour in zip(table.columns, colours, strict=False):
+        axes.barh(table.index.astype(str), table[column], left=left, color=colour, label=str(column))
+        left += table[column].to_numpy(dtype=float)
+    for row, total in enumerate(left):
+        axes.annotate(f" {total:,.0f}", (total, row), va="center", fontsize=9)
+    axes.margins(x=0.1)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.set(title=title, xlabel="comments")
+    axes.legend(loc="lower right")
+    return figure
+
+
+def training_curves(
+    histories: Mapping[str, Mapping[str, Sequence[float]]],
+    *,
+    title: str,
+    metrics: Sequence[str] = ("loss", "accuracy"),
+    xlabel: str = "epoch",
+) -> Figure:
+    """Training curves of one or several models, one panel per metric.
+
+    `histories` maps a model's name to a Keras ``history.history`` (``{"loss": [...], "val_loss": [...]}``). Dashed is
+    training, solid is validation; a metric that a history lacks is left out of its panel.
+    """
+    figure, panels = plt.subplots(1, len(metrics), figsize=(4.2 * len(metrics) + 0.8, 3.6), squeeze=False)
+    for axes, metric in zip(panels[0], metrics, strict=True):
+        for (name, history), colour in zip(histories.items(), _colours(len(histories)), strict=True):
+            for key, style in ((metric, "--"), (f"val_{metric}", "-")):
+                values = history.get(key, ())
+                part = "validation" if key != metric else "training"
+                steps = range(1, len(values) + 1)
+                if len(values):
+                    axes.plot(steps, values, style, color=colour, marker="o", markersize=3, label=f"{name}, {part}")
+        axes.set(xlabel=xlabel, ylabel=metric.replace("_", " "))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    panels[0][-1].legend(fontsize=8)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    return figure
+
+
+def word_map(
+    coordinates: ArrayLike, words: Sequence[str], *, title: str, topics: Sequence[str] | None = None
+) -> Figure:
+    """Words at their place in a plane: `coordinates` has shape (N, 2), `words` and `topics` (the colour) length N."""
+    points = np.asarray(coordinates, dtype=float)
+    figure, axes = plt.subplots(figsize=(7.5, 5.5))
+    sns.scatterplot(x=points[:, 0], y=points[:, 1], hue=topics, style=topics, s=25, ax=axes)
+    for (x, y), word in zip(points, words, strict=True):
+        axes.annotate(word, (x, y), xytext=(3, 2), textcoords="offset points", fontsize=9)
+    axes.margins(0.08)
+    axes.set(title=title, xlabel="first direction", ylabel="second direction", xticklabels=[], yticklabels=[])
+    return figure
+
+
+def learning_curve(scores: pd.DataFrame, *, metric: str, title: str, ylabel: str | None = None) -> Figure:
+    """Score against the number of labelled training comments: a line through the means, a small point per seed.
+
+    `scores` has one row per model, label budget and seed, with the columns ``model``, ``label_budget`` and `metric`.
+    """
+    figure, axes = plt.subplots()
+    names = list(dict.fromkeys(scores["model"]))
+    colours = dict(zip(names, _colours(len(names)), strict=True))
+    sns.lineplot(
+        scores,
+        x="label_budget",
+        y=metric,
+        hue="model",
+        hue_order=names,
+        palette=colours,
+        style="model",
+        style_order=names,
+        markers=True,
+        dashes=False,
+        errorbar=("pi", 100),
+        ax=axes,
+    )
+    for name in names:
+        rows = scores[scores["model"] == name]
+        axes.scatter(rows["label_budget"], rows[metric], s=12, color=colours[name], alpha=0.6, linewidths=0)
+    axes.set(xscale="log", title=title, xlabel="labelled training comments", ylabel=ylabel or metric)
+    budgets = sorted(scores["label_budget"].unique())
+    axes.set_xticks(budgets, [f"{budget:,.0f}" for budget in budgets])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.legend(title=None)
+    return figure
+
+
+def _colours(count: int) -> list[tuple[float, float, float]]:
+    return sns.color_palette("colorblind", max(count, 1))[:count]
+
+
+def _plain_log_ticks(axes: Axes) -> None:
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
