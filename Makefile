@@ -1,0 +1,103 @@
+# Two commands are all a fresh machine with Python 3.11-3.13 needs: `make run-all` and `make test`.
+# Works from anywhere with `make -C <this folder>`. A relative DATASET or RUN_DIR starts at this folder.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+PROFILE ?= sample
+VENV := .venv
+VENV_PYTHON := $(VENV)/bin/python
+PIP_INSTALL := $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check
+LINTED := utils tests notebooks $(wildcard benchmarks)
+
+# Without PYTHON=..., a python3 of another version gives way to the first of these that fits.
+ifneq ($(filter file default,$(origin PYTHON)),)
+PYTHONS := $(PYTHON) python3.13 python3.12 python3.11
+else
+PYTHONS := $(PYTHON)
+endif
+VERSION_FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+
+.PHONY: help
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | while IFS=$$'\t' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+.PHONY: run-all
+run-all: setup ## run the notebooks [PROFILE=sample] [DATASET=path] [RUN_DIR=folder] [RESUME=1]
+	@$(VENV_PYTHON) -m utils.run_all --profile "$(PROFILE)" $(if $(DATASET),--dataset "$(DATASET)") $(if $(RUN_DIR),--run-dir "$(RUN_DIR)") $(if $(filter-out 0,$(RESUME)),--resume)
+
+.PHONY: test
+test: lint ## set up, lint, unit tests, and the notebooks end to end
+	@$(VENV_PYTHON) -m pytest -m "not long"
+
+.PHONY: test-long
+test-long: setup-dev ## what is too slow for every change
+	@$(VENV_PYTHON) -m pytest -m long
+
+.PHONY: lint
+lint: setup-dev ## ruff on code and notebooks, mypy on utils
+	@$(VENV_PYTHON) -m ruff check $(LINTED)
+	@$(VENV_PYTHON) -m ruff format --check $(LINTED)
+	@$(VENV_PYTHON) -m mypy
+
+.PHONY: lab
+lab: setup ## open the notebooks in JupyterLab
+	@$(VENV_PYTHON) -m jupyter lab --notebook-dir=notebooks
+
+.PHONY: sync
+sync: setup-dev ## write the setup cell and the shown definitions from utils/ into the notebooks
+	@$(VENV_PYTHON) -m utils.notebooks sync
+	@$(VENV_PYTHON) -m ruff format --quiet notebooks
+
+.PHONY: badges
+badges: setup-dev ## write the repository of pyproject.toml into badges, READMEs and setup cells
+	@$(VENV_PYTHON) -m utils.notebooks badges
+	@$(VENV_PYTHON) -m ruff format --quiet notebooks
+
+.PHONY: publish
+publish: setup ## put the notebooks executed by `make run-all` in place of the committed ones
+	@$(VENV_PYTHON) -m utils.notebooks publish
+
+.PHONY: site
+site: setup ## the committed notebooks as static HTML pages in site/
+	@$(VENV_PYTHON) -m jupyter nbconvert --to html --output-dir site --log-level WARN notebooks/*.ipynb
+
+.PHONY: lock
+lock: setup ## write the locked requirements anew from requirements*.in (installs uv)
+	@$(PIP_INSTALL) uv
+	@for name in requirements requirements-dev; do \
+		$(VENV_PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links "$$name.in" --output-file "$$name.txt"; \
+	done
+
+.PHONY: clean
+clean: ## remove the environment, caches and site/ (runs/ stays)
+	@rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find utils tests notebooks -name __pycache__ -prune -exec rm -rf {} +
+
+# Set-up: a file inside .venv marks what is installed; it is older than a requirements file that has changed since.
+.PHONY: setup setup-dev
+setup: $(VENV)/installed
+setup-dev: $(VENV)/installed-dev
+
+$(VENV_PYTHON):
+	@for python in $(PYTHONS); do \
+		if command -v "$$python" >/dev/null && "$$python" -c '$(VERSION_FITS)' 2>/dev/null; then \
+			exec "$$python" -m venv --clear $(VENV); \
+		fi; \
+	done; \
+	echo "This tutorial needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is $$($(PYTHON) --version 2>&1 | tail -n 1): install one and run make again with PYTHON=<its path>." >&2; \
+	exit 1
+
+$(VENV)/installed: requirements.txt $(VENV_PYTHON)
+	@$(VENV_PYTHON) -c '$(VERSION_FITS)' || { echo "$(VENV) holds $$($(VENV_PYTHON) --version), this tutorial needs 3.11, 3.12 or 3.13: run 'make clean' and try again." >&2; exit 1; }
+	@echo "Installing requirements.txt into $(VENV): a few minutes the first time."
+	@$(PIP_INSTALL) -r requirements.txt
+	@touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+	@echo "Installing requirements-dev.txt into $(VENV)."
+	@$(PIP_INSTALL) -r requirements-dev.txt
+	@touch $@
