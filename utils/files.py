@@ -1,0 +1,66 @@
+"""Files and folders that are either whole or not there."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def repository_path(path: str | os.PathLike[str]) -> Path:
+    """Return `path` as an absolute path; a relative one starts at the repository root."""
+    return (ROOT / path).resolve()
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary sibling of `path` that takes its place when the block ends well.
+
+    The caller writes a file or makes a folder there. On an exception (Ctrl-C too) it is removed and whatever
+    stood at `path` stays as it was.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file or folder to write. Its parent folder is made.
+
+    Raises
+    ------
+    FileNotFoundError
+        The block ended without writing anything.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    remove(temporary)
+    try:
+        yield temporary
+        if not temporary.exists():
+            raise FileNotFoundError(f"nothing was written for {path}")
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    finally:
+        remove(temporary)
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file, or of a folder's relative names and contents, as 64 hex digits."""
+    path = Path(path)
+    if path.is_dir():
+        entries = sorted(file for file in path.rglob("*") if file.is_file())
+        listing = "".join(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\n" for file in entries)
+        return hashlib.sha256(listing.encode()).hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
