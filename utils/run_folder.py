@@ -21,7 +21,17 @@ from utils.files import atomic_path, remove, repository_path, sha256_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PACKAGES = ("numpy", "pandas", "scikit-learn", "tensorflow", "keras", "keras-hub", "transformers", "gensim", "kiwipiepy")
+PACKAGES = (
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "tensorflow",
+    "keras",
+    "keras-hub",
+    "transformers",
+    "gensim",
+    "kiwipiepy",
+)
 SETTING = ["fold", "seed", "label_budget", "tuning"]
 PREDICTION_TYPES = {
     "id": "string",

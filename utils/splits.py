@@ -23,9 +23,7 @@ class TooFewLabelsError(ValueError):
     """A split has too few labelled comments of a class; the message says how many and what would give more."""
 
 
-def split_by_group(
-    comments: pd.DataFrame, *, fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0
-) -> pd.Series:
+def split_by_group(comments: pd.DataFrame, *, fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0) -> pd.Series:
     """Return each comment's split, whole groups at a time.
 
     A group's split follows from the SHA-256 of seed and group alone, so neither the order of rows nor other rows
