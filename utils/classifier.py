@@ -1,0 +1,352 @@
+"""Text classifiers that can be saved, loaded and asked about raw comments.
+
+A saved classifier is a folder with `classifier.json` (its kind, its settings and the SHA-256 of every other file)
+beside weights as safetensors or `.keras` and vocabularies as JSON. Nothing is pickled.
+
+To add a kind: subclass `TextClassifier`, give it a `kind`, `settings`, `write_files`, `read_files` and
+`predict_proba`, and decorate it with `@register`.
+"""
+
+import json
+import os
+import warnings
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from utils.files import sha256_of
+from utils.text import check_texts, clean_comment, encode_tokens, tokenize
+
+if TYPE_CHECKING:
+    import keras
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+FORMAT_VERSION = 1
+MANIFEST = "classifier.json"
+
+
+class ClassifierFolderError(ValueError):
+    """A folder is not a whole, unaltered classifier; the message names the file."""
+
+
+class TextClassifier(ABC):
+    """Something that gives class probabilities for raw comments."""
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float32]:
+        """Return the class probabilities of raw comments.
+
+        Parameters
+        ----------
+        texts : iterable of str
+            N comments, of any length, empty ones too.
+
+        Returns
+        -------
+        ndarray of float32, shape (N, K)
+            Rows sum to 1; column 1 is "controversial". `(0, K)` for an empty list.
+
+        Raises
+        ------
+        TypeError
+            `texts` is one bare string, or an item is not a string.
+        """
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Return what besides the files is needed to rebuild the classifier, fit for JSON."""
+
+    @abstractmethod
+    def write_files(self, folder: Path) -> None:
+        """Write weights and vocabulary into an empty folder."""
+
+    @classmethod
+    @abstractmethod
+    def read_files(cls, folder: Path, settings: Mapping[str, Any]) -> Self:
+        """Rebuild the classifier from files whose hashes have been checked."""
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the classifier; a folder that may not be left half written is made with `atomic_path`.
+
+        Raises
+        ------
+        FileExistsError
+            The folder is there and not empty.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise FileExistsError(f"{folder} is not empty: save into a new folder")
+        self.write_files(folder)
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        manifest = {
+            "kind": self.kind,
+            "format_version": FORMAT_VERSION,
+            "settings": self.settings(),
+            "files": {path.relative_to(folder).as_posix(): sha256_of(path) for path in files},
+        }
+        write_json(folder / MANIFEST, manifest)
+
+
+KINDS: dict[str, type[TextClassifier]] = {}
+
+
+def register(kind: type[TextClassifier]) -> type[TextClassifier]:
+    """Make a kind of classifier known to `load_classifier`."""
+    KINDS[kind.kind] = kind
+    return kind
+
+
+def load_classifier(folder: str | os.PathLike[str]) -> TextClassifier:
+    """Load a classifier that `save` wrote, whatever its kind.
+
+    Raises
+    ------
+    ClassifierFolderError
+        `classifier.json` or a file it names is missing or altered, or its kind or format is not known.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    for name, digest in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise ClassifierFolderError(f"{path} is missing: save the classifier again")
+        if sha256_of(path) != digest:
+            raise ClassifierFolderError(f"{path} was altered after it was saved: save the classifier again")
+    return KINDS[manifest["kind"]].read_files(folder, manifest["settings"])
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the content of `classifier.json` after checking its form, kind and version."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ClassifierFolderError(f"{path} is missing: {folder} does not hold a saved classifier")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ClassifierFolderError(f"{path} is not JSON ({error}): save the classifier again") from error
+    forms = {"kind": str, "format_version": int, "settings": dict, "files": dict}
+    if not isinstance(manifest, dict) or not all(isinstance(manifest.get(key), form) for key, form in forms.items()):
+        raise ClassifierFolderError(f"{path} lacks kind, format_version, settings or files: save the classifier again")
+    if manifest["format_version"] != FORMAT_VERSION:
+        raise ClassifierFolderError(
+            f"{path} has format_version {manifest['format_version']!r}, this code reads {FORMAT_VERSION}"
+        )
+    if manifest["kind"] not in KINDS:
+        raise ClassifierFolderError(f"{path} has kind {manifest['kind']!r}, not one of {sorted(KINDS)}")
+    return manifest
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON that people can read."""
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def character_ngrams(text: str, *, shortest: int = 2, longest: int = 4) -> list[str]:
+    """Return the character n-grams inside the words of a comment, word ends marked by a space.
+
+    The comment is cleaned and lower-cased first. These are the n-grams of scikit-learn's `analyzer="char_wb"`.
+
+    Parameters
+    ----------
+    text : str
+        A raw comment.
+    shortest, longest : int, optional
+        Lengths of the n-grams, both included.
+    """
+    grams = []
+    for word in clean_comment(text).lower().split():
+        word = f" {word} "
+        for length in range(shortest, longest + 1):
+            grams.append(word[:length])
+            grams.extend(word[start : start + length] for start in range(1, len(word) - length + 1))
+            if len(word) <= length:  # a shorter word is counted once, not once for every length
+                break
+    return grams
+
+
+def softmax(scores: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the row-wise softmax of (N, K) scores."""
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+@register
+class TfidfClassifier(TextClassifier):
+    """Logistic regression on TF-IDF weights of character n-grams.
+
+    Parameters
+    ----------
+    vocabulary : mapping of str to int
+        Column of each n-gram, V of them.
+    idf : ndarray of float32, shape (V,)
+        Inverse document frequencies.
+    coefficients : ndarray of float32, shape (K, V)
+    intercepts : ndarray of float32, shape (K,)
+    ngrams : tuple of int
+        Shortest and longest n-gram.
+    sublinear : bool
+        Count n occurrences as 1 + ln n.
+    """
+
+    kind = "tfidf-logreg"
+
+    def __init__(
+        self,
+        vocabulary: Mapping[str, int],
+        idf: NDArray[np.float32],
+        coefficients: NDArray[np.float32],
+        intercepts: NDArray[np.float32],
+        *,
+        ngrams: tuple[int, int],
+        sublinear: bool,
+    ) -> None:
+        self.vocabulary = dict(vocabulary)
+        self.idf = idf
+        self.coefficients = coefficients
+        self.intercepts = intercepts
+        self.ngrams = ngrams
+        self.sublinear = sublinear
+
+    @classmethod
+    def from_sklearn(
+        cls, vectorizer: "TfidfVectorizer", regression: "LogisticRegression", *, ngrams: tuple[int, int]
+    ) -> Self:
+        """Take over what scikit-learn fitted.
+
+        Parameters
+        ----------
+        vectorizer : TfidfVectorizer
+            Fitted with `analyzer=functools.partial(character_ngrams, shortest=..., longest=...)` and `norm="l2"`.
+        regression : LogisticRegression
+            Fitted on the vectorizer's output, classes 0 to K - 1.
+        ngrams : tuple of int
+            The `shortest` and `longest` of the analyzer.
+        """
+        coefficients, intercepts = regression.coef_, regression.intercept_
+        if len(coefficients) == 1:  # two classes: sigmoid(z) is softmax((0, z))
+            coefficients = np.vstack([np.zeros_like(coefficients), coefficients])
+            intercepts = np.append(0.0, intercepts)
+        return cls(
+            {term: int(column) for term, column in vectorizer.vocabulary_.items()},
+            vectorizer.idf_.astype(np.float32),
+            coefficients.astype(np.float32),
+            intercepts.astype(np.float32),
+            ngrams=ngrams,
+            sublinear=bool(vectorizer.sublinear_tf),
+        )
+
+    def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float32]:
+        """Return float32 probabilities (N, K) of raw comments."""
+        checked = check_texts(texts)
+        scores = np.empty((len(checked), len(self.intercepts)))
+        for row, text in enumerate(checked):
+            columns, weights = self.weigh(text)
+            scores[row] = self.coefficients[:, columns] @ weights + self.intercepts
+        return softmax(scores)
+
+    def weigh(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the columns of the n-grams in a comment and their TF-IDF weights, of L2 norm 1."""
+        shortest, longest = self.ngrams
+        grams = character_ngrams(text, shortest=shortest, longest=longest)
+        counts = Counter(self.vocabulary[gram] for gram in grams if gram in self.vocabulary)
+        columns = np.fromiter(counts.keys(), dtype=np.int64, count=len(counts))
+        weights = np.fromiter(counts.values(), dtype=np.float64, count=len(counts))
+        if self.sublinear:
+            weights = 1 + np.log(weights)
+        weights *= self.idf[columns]
+        norm = np.linalg.norm(weights)
+        return columns, weights / norm if norm else weights
+
+    def settings(self) -> dict[str, Any]:
+        """Return the n-gram lengths and the counting."""
+        return {"ngrams": list(self.ngrams), "sublinear": self.sublinear}
+
+    def write_files(self, folder: Path) -> None:
+        """Write `vocabulary.json` and `weights.safetensors`."""
+        write_json(folder / "vocabulary.json", self.vocabulary)
+        tensors = {"idf": self.idf, "coefficients": self.coefficients, "intercepts": self.intercepts}
+        save_file(
+            {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / "weights.safetensors"
+        )
+
+    @classmethod
+    def read_files(cls, folder: Path, settings: Mapping[str, Any]) -> Self:
+        """Rebuild the classifier from its two files."""
+        shortest, longest = settings["ngrams"]
+        return cls(
+            read_json(folder / "vocabulary.json"),
+            **load_file(folder / "weights.safetensors"),
+            ngrams=(shortest, longest),
+            sublinear=settings["sublinear"],
+        )
+
+
+@register
+class TextCnnClassifier(TextClassifier):
+    """A Text-CNN with the vocabulary and tokenizer it was trained with.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Maps int32 ids (N, max_length) to probabilities (N, K), as `build_text_cnn` makes it.
+    vocabulary : mapping of str to int
+        As `build_vocabulary` makes it.
+    """
+
+    kind = "text-cnn"
+
+    def __init__(self, model: "keras.Model", vocabulary: Mapping[str, int]) -> None:
+        self.model = model
+        self.vocabulary = dict(vocabulary)
+        self.max_length = int(model.input_shape[1])
+        self.num_classes = int(model.output_shape[1])
+
+    def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float32]:
+        """Return float32 probabilities (N, K) of raw comments."""
+        sentences = tokenize(texts)
+        if not sentences:
+            return np.empty((0, self.num_classes), dtype=np.float32)
+        ids = encode_tokens(sentences, self.vocabulary, max_length=self.max_length)
+        return np.asarray(self.model.predict(ids, batch_size=256, verbose=0), dtype=np.float32)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the tokenizer and its version."""
+        return {"tokenizer": "kiwi", "kiwipiepy_model": metadata.version("kiwipiepy_model")}
+
+    def write_files(self, folder: Path) -> None:
+        """Write `vocabulary.json` and `model.keras`, without the optimizer's state."""
+        import keras
+
+        write_json(folder / "vocabulary.json", self.vocabulary)
+        keras.Model(self.model.inputs, self.model.outputs).save(folder / "model.keras")
+
+    @classmethod
+    def read_files(cls, folder: Path, settings: Mapping[str, Any]) -> Self:
+        """Rebuild the classifier from its two files."""
+        import keras
+
+        installed = metadata.version("kiwipiepy_model")
+        if settings["kiwipiepy_model"] != installed:
+            warnings.warn(
+                f"{folder} was trained with kiwipiepy_model {settings['kiwipiepy_model']}, installed is {installed}: "
+                "some comments may be cut into other morphemes",
+                stacklevel=2,
+            )
+        model = keras.models.load_model(folder / "model.keras", compile=False)
+        return cls(model, read_json(folder / "vocabulary.json"))
