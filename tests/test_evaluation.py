@@ -3,12 +3,28 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.stats
 from sklearn import metrics as sk
+from sklearn.calibration import calibration_curve
 
-from utils.evaluation import classification_metrics, expected_calibration_error
-
-COUNT_KEYS = ["accuracy", "precision_0", "recall_0", "f1_0", "precision_1", "recall_1", "f1_1", "macro_f1"]
+from utils.evaluation import (
+    average_over_seeds,
+    check_same_rows,
+    choose_threshold,
+    classification_metrics,
+    cluster_bootstrap,
+    compared_settings,
+    expected_calibration_error,
+    occlusion,
+    paired_differences,
+    reliability_curve,
+    resampled_auroc,
+    resampled_scores,
+    score_intervals,
+    score_settings,
+)
 
 
 def test_scores_of_five_comments_equal_those_worked_out_by_hand():
@@ -100,3 +116,304 @@ def test_calibration_error_of_two_bins_equals_the_value_worked_out_by_hand():
 
 def test_a_model_that_states_the_true_rate_has_no_calibration_error():
     assert expected_calibration_error([1, 0, 0, 0], [0.25] * 4) == pytest.approx(0.0)
+
+
+def predictions_of(probabilities, label, group, *, ids=None):
+    """Prediction table from {(model, seed): probabilities}."""
+    ids = [f"c{i}" for i in range(len(label))] if ids is None else ids
+    tables = [
+        pd.DataFrame(
+            {"model": model, "seed": seed, "id": ids, "group": group, "label": label, "probability": probability}
+        )
+        for (model, seed), probability in probabilities.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+@pytest.fixture
+def two_models():
+    rng = np.random.default_rng(3)
+    label = rng.integers(0, 2, 120)
+    group = rng.integers(0, 15, 120).astype(str)
+    noise = rng.random((4, 120))
+    probabilities = {
+        ("good", 0): 0.4 * label + 0.6 * noise[0],
+        ("good", 1): 0.4 * label + 0.6 * noise[1],
+        ("weak", 0): np.round(0.1 * label + 0.9 * noise[2], 1),
+        ("weak", 1): np.round(0.1 * label + 0.9 * noise[3], 1),
+    }
+    return predictions_of(probabilities, label, group)
+
+
+# Settings and rows
+
+
+def test_one_table_leaves_out_label_budgets_and_folds_and_names_partial_tuning():
+    rows = pd.DataFrame(
+        {
+            "model": ["a", "a", "a", "b"],
+            "label_budget": pd.array([None, 100, None, None], dtype="Int32"),
+            "fold": pd.array([None, None, 2, None], dtype="Int32"),
+            "tuning": ["full", "full", "full", "frozen"],
+        }
+    )
+    assert compared_settings(rows)["model"].tolist() == ["a", "b (frozen)"]
+    assert rows["model"].tolist() == ["a", "a", "a", "b"]
+
+
+def test_models_scored_on_other_comments_are_refused_with_name_and_counts(two_models):
+    odd = predictions_of({("odd", 7): [0.5] * 119}, [0] * 119, ["x"] * 119, ids=[f"c{i}" for i in range(2, 121)])
+    with pytest.raises(ValueError, match=r"odd \(seed 7\).*their 120 ids it lacks 2, and it has 1 more"):
+        check_same_rows(pd.concat([two_models, odd]))
+
+
+def test_the_order_of_the_rows_does_not_matter(two_models):
+    shuffled = two_models.sample(frac=1, random_state=0)
+    check_same_rows(shuffled)
+    draws, again = cluster_bootstrap(two_models, samples=20), cluster_bootstrap(shuffled, samples=20)
+    pd.testing.assert_frame_equal(draws, again)
+
+
+@pytest.mark.parametrize("column", ["label", "group"])
+def test_models_that_disagree_on_label_or_group_are_refused(two_models, column):
+    changed = two_models.copy()
+    row = changed.index[changed["model"] == "weak"][0]
+    changed.loc[row, column] = 1 - changed.loc[row, column] if column == "label" else "elsewhere"
+    with pytest.raises(ValueError, match=rf"weak \(seed 0\) has another {column} .* for 1 ids"):
+        check_same_rows(changed)
+
+
+def test_an_id_that_stands_twice_is_refused(two_models):
+    with pytest.raises(ValueError, match=r"good \(seed 0\) has 1 ids twice"):
+        check_same_rows(pd.concat([two_models, two_models.head(1)]))
+
+
+def test_no_predictions_at_all_is_an_error_that_says_what_to_run(two_models):
+    with pytest.raises(ValueError, match="run notebooks 02 and 04"):
+        check_same_rows(two_models.head(0))
+
+
+def test_scores_are_averaged_over_seeds_and_their_spread_is_kept(two_models):
+    scores = average_over_seeds(two_models)
+    rows = two_models[two_models["model"] == "good"]
+    each = [sk.roc_auc_score(part["label"], part["probability"]) for _, part in rows.groupby("seed")]
+    assert scores.loc["good", "auroc"] == pytest.approx(sum(each) / 2)
+    assert scores.loc["good", "auroc_sd"] == pytest.approx(abs(each[0] - each[1]) / math.sqrt(2))
+    assert scores["seeds"].tolist() == [2, 2]
+    assert scores.loc["good", "comments"] == 120
+
+
+def test_scores_can_be_taken_by_label_budget(two_models):
+    table = pd.concat([two_models.assign(label_budget=100), two_models.assign(label_budget=300)])
+    scores = score_settings(table, by=("model", "label_budget", "seed"))
+    assert scores.groupby("label_budget").size().to_dict() == {100: 4, 300: 4}
+
+
+# Bootstrap
+
+
+def test_drawing_every_group_once_gives_the_scores_of_the_whole(two_models):
+    rows = two_models[(two_models["model"] == "weak") & (two_models["seed"] == 0)]
+    group = rows["group"].astype(int).to_numpy()
+    label, probability = rows["label"].to_numpy(), rows["probability"].to_numpy()
+    once = np.ones((1, 15))
+    whole = classification_metrics(label, probability)
+    assert resampled_auroc(label, probability, group, once) == pytest.approx([whole["auroc"]])
+    for metric, value in resampled_scores(label, probability >= 0.5, group, once).items():
+        assert value == pytest.approx([whole[metric]]), metric
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_draw_scores_like_scikit_learn_on_the_repeated_comments(seed):
+    rng = np.random.default_rng(seed)
+    label, group = rng.integers(0, 2, 80), rng.integers(0, 8, 80)
+    probability = np.round(rng.random(80), 1)  # rounded: many ties
+    times = rng.multinomial(8, np.full(8, 1 / 8), size=250).astype(float)
+    area = resampled_auroc(label, probability, group, times)
+    scores = resampled_scores(label, probability >= 0.5, group, times)
+    for draw in (0, 100, 249):
+        rows = np.repeat(np.arange(80), times[draw, group].astype(int))
+        assert area[draw] == pytest.approx(sk.roc_auc_score(label[rows], probability[rows]))
+        predicted = probability[rows] >= 0.5
+        assert scores["macro_f1"][draw] == pytest.approx(sk.f1_score(label[rows], predicted, average="macro"))
+        assert scores["precision_0"][draw] == pytest.approx(sk.precision_score(label[rows], predicted, pos_label=0))
+        assert scores["recall_1"][draw] == pytest.approx(sk.recall_score(label[rows], predicted))
+        assert scores["accuracy"][draw] == pytest.approx(sk.accuracy_score(label[rows], predicted))
+
+
+def test_a_draw_without_one_of_the_classes_has_no_auroc():
+    label, group = np.array([0, 0, 1]), np.array([0, 0, 1])
+    area = resampled_auroc(label, np.array([0.1, 0.2, 0.3]), group, np.array([[2.0, 0.0], [0.0, 2.0], [1.0, 1.0]]))
+    np.testing.assert_equal(area, [np.nan, np.nan, 1.0])
+
+
+def test_with_groups_of_one_the_interval_is_that_of_scipy():
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, 150)
+    probability = np.clip(0.25 * label + 0.75 * rng.random(150), 0, 1)
+    predictions = predictions_of({("m", 0): probability}, label, [f"g{i}" for i in range(150)])
+    draws = cluster_bootstrap(predictions, samples=4000)
+    ours = score_intervals(average_over_seeds(predictions), draws).set_index("metric")
+    for metric, function in (("auroc", sk.roc_auc_score), ("accuracy", lambda y, p: np.mean(y == (p >= 0.5)))):
+        theirs = scipy.stats.bootstrap(
+            (label, probability),
+            function,
+            paired=True,
+            vectorized=False,
+            n_resamples=1500,
+            method="percentile",
+            rng=np.random.default_rng(1),
+        ).confidence_interval
+        assert ours.loc[metric, ["low", "high"]].tolist() == pytest.approx([theirs.low, theirs.high], abs=0.012)
+
+
+def test_whole_groups_give_a_wider_interval_where_comments_of_a_group_are_alike():
+    rng = np.random.default_rng(5)
+    group = np.repeat(np.arange(30), 10)
+    right = np.repeat(rng.random(30) < 0.6, 10)  # a whole article is easy or hard
+    label = rng.integers(0, 2, 300)
+    probability = np.where(right == (label == 1), 0.9, 0.1)
+
+    def width(groups):
+        predictions = predictions_of({("m", 0): probability}, label, groups)
+        table = score_intervals(average_over_seeds(predictions), cluster_bootstrap(predictions, samples=500))
+        row = table.set_index("metric").loc["accuracy"]
+        return row["high"] - row["low"]
+
+    by_group, by_comment = width(group.astype(str)), width(np.arange(300).astype(str))
+    assert by_group > 2 * by_comment  # sqrt(10) = 3.2 in theory
+
+
+def test_nineteen_of_twenty_intervals_hold_the_true_accuracy():
+    rng = np.random.default_rng(8)
+    truth, groups, size, worlds = 0.7, 60, 5, 120
+    held = 0
+    for world in range(worlds):
+        right = rng.random((groups, size)) < rng.beta(7, 3, size=(groups, 1))  # articles differ, mean 0.7
+        predictions = predictions_of(
+            {("m", 0): np.where(right.ravel(), 0.9, 0.1)},
+            np.ones(groups * size, dtype=int),
+            np.repeat(np.arange(groups), size).astype(str),
+        )
+        draws = cluster_bootstrap(predictions, samples=400, seed=world)["m", "accuracy"]
+        held += draws.quantile(0.025) <= truth <= draws.quantile(0.975)
+    assert 0.88 <= held / worlds <= 0.99
+
+
+def test_the_same_seed_gives_the_same_draws_and_another_one_others(two_models):
+    first, again, other = (cluster_bootstrap(two_models, samples=50, seed=seed) for seed in (1, 1, 2))
+    pd.testing.assert_frame_equal(first, again)
+    assert not first.equals(other)
+
+
+def test_a_model_and_its_copy_differ_by_nothing_in_every_draw(two_models):
+    copy = two_models[two_models["model"] == "good"].assign(model="copy")
+    table = pd.concat([two_models, copy], ignore_index=True)
+    differences = paired_differences(
+        average_over_seeds(table), cluster_bootstrap(table, samples=50), reference="good"
+    ).set_index("model")
+    assert differences.loc["copy", ["difference", "low", "high", "share_above"]].tolist() == [0, 0, 0, 0.5]
+    assert differences.loc["weak", "difference"] < 0
+    assert differences.loc["weak", "high"] < 0
+
+
+def test_a_paired_interval_is_narrower_than_two_separate_ones_for_similar_models():
+    rng = np.random.default_rng(2)
+    label, group = rng.integers(0, 2, 400), rng.integers(0, 40, 400).astype(str)
+    first = 0.3 * label + 0.7 * rng.random(400)
+    second = 0.95 * first + 0.05 * rng.random(400)
+    table = predictions_of({("a", 0): first, ("b", 0): second}, label, group)
+    scores, draws = average_over_seeds(table), cluster_bootstrap(table, samples=300)
+    intervals = score_intervals(scores, draws).query("metric == 'auroc'").set_index("model")
+    paired = paired_differences(scores, draws, reference="a").iloc[0]
+    assert paired["high"] - paired["low"] < 0.5 * (intervals.loc["a", "high"] - intervals.loc["a", "low"])
+
+
+def test_an_unknown_reference_and_no_samples_are_refused(two_models):
+    draws = cluster_bootstrap(two_models, samples=5)
+    with pytest.raises(ValueError, match="reference 'kcbert-base' is not among the models: good, weak"):
+        paired_differences(average_over_seeds(two_models), draws, reference="kcbert-base")
+    with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
+        cluster_bootstrap(two_models, samples=0)
+
+
+# Calibration and threshold
+
+
+def test_the_reliability_curve_equals_that_of_scikit_learn():
+    rng = np.random.default_rng(4)
+    probability = rng.random(500)
+    label = (rng.random(500) < probability**2).astype(int)
+    share, mean = calibration_curve(label, probability, n_bins=10, strategy="quantile")
+    curve = reliability_curve(label, probability, bins=10)
+    assert curve["share"].tolist() == pytest.approx(share.tolist())
+    assert curve["probability"].tolist() == pytest.approx(mean.tolist())
+    assert curve["comments"].tolist() == [50] * 10
+
+
+def test_each_share_of_the_reliability_curve_has_its_wilson_interval():
+    curve = reliability_curve([0, 0, 0, 1, 0, 1, 1, 1], [0.1] * 4 + [0.8] * 4, bins=2)
+    assert curve["share"].tolist() == [0.25, 0.75]
+    low, high = 0.045587, 0.699358  # statsmodels: proportion_confint(1, 4, method="wilson")
+    assert curve.loc[0, ["ci_low", "ci_high"]].tolist() == pytest.approx([low, high], abs=1e-5)
+    assert curve.loc[1, ["ci_low", "ci_high"]].tolist() == pytest.approx([1 - high, 1 - low], abs=1e-5)
+
+
+def test_calibration_error_is_the_weighted_gap_of_the_reliability_curve():
+    rng = np.random.default_rng(6)
+    label, probability = rng.integers(0, 2, 300), np.round(rng.random(300), 2)
+    curve = reliability_curve(label, probability, bins=7)
+    gap = (curve["probability"] - curve["share"]).abs()
+    expected = (gap * curve["comments"]).sum() / 300
+    assert expected_calibration_error(label, probability, bins=7) == pytest.approx(expected)
+
+
+def test_one_probability_for_all_is_one_bin():
+    assert len(reliability_curve([0, 1, 1], [0.5] * 3)) == 1
+
+
+def test_the_chosen_threshold_has_the_best_macro_f1_of_all():
+    rng = np.random.default_rng(9)
+    label = (rng.random(150) < 0.25).astype(int)
+    probability = np.round(0.3 * label + 0.6 * rng.random(150), 2)
+    best = choose_threshold(label, probability)
+    tried = [sk.f1_score(label, probability >= t, average="macro") for t in np.arange(0.005, 1, 0.01)]
+    assert sk.f1_score(label, probability >= best, average="macro") == pytest.approx(max(tried))
+
+
+def test_of_equally_good_thresholds_the_one_nearest_a_half_is_chosen():
+    assert choose_threshold([0, 0, 1, 1], [0.1, 0.2, 0.9, 0.95]) == pytest.approx(0.55)
+
+
+# Occlusion
+
+
+def count_of_a(texts):
+    """A stand-in classifier: each 가 adds 0.1 to the probability."""
+    positive = np.array([0.1 * text.count("가") for text in texts])
+    return np.stack([1 - positive, positive], axis=1)
+
+
+def test_a_word_s_change_is_what_the_probability_loses_without_it():
+    table = occlusion(count_of_a, "가가 나다  가")
+    assert table["word"].tolist() == ["가가", "나다", "가"]
+    assert table["change"].tolist() == pytest.approx([0.2, 0.0, 0.1])
+    assert table["without"].tolist() == pytest.approx([0.1, 0.3, 0.2])
+    assert ["가가 나다  가"[a:b] for a, b in zip(table["start"], table["end"], strict=True)] == ["가가", "나다", "가"]
+
+
+def test_only_the_word_itself_is_left_out_even_where_it_stands_twice():
+    seen = []
+    occlusion(lambda texts: seen.extend(texts) or count_of_a(texts), "a b  a")
+    assert seen == ["a b  a", "b  a", "a a", "a b  "]
+
+
+def test_a_replacement_stands_in_the_word_s_place():
+    seen = []
+    occlusion(lambda texts: seen.extend(texts) or count_of_a(texts), "a.b c", replacement=r"\1")
+    assert seen == ["a.b c", r"\1 c", r"a.b \1"]
+
+
+def test_a_text_without_words_is_refused():
+    with pytest.raises(ValueError, match="no word to leave out"):
+        occlusion(count_of_a, " \n ")

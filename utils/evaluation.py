@@ -1,15 +1,37 @@
 """Scores of a classifier, how sure they are, and what moves a single prediction.
 
 Class 1 is controversial (논쟁), class 0 is not. Explained in notebook 05.
+
+Tables of predictions are those of `utils.run_folder.read_predictions`: one row per comment and setting, with the
+columns ``model, seed, label_budget, tuning, fold, id, group, split, label, probability``.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
+from utils.labelling import wilson_interval
+
 FloatArray = NDArray[np.float64]
+
+BOOTSTRAP_METRICS = (
+    "accuracy",
+    "precision_0",
+    "recall_0",
+    "f1_0",
+    "precision_1",
+    "recall_1",
+    "f1_1",
+    "macro_f1",
+    "auroc",
+)
 
 
 def classification_metrics(label: ArrayLike, probability: ArrayLike, *, threshold: float = 0.5) -> dict[str, float]:
@@ -74,9 +96,385 @@ def expected_calibration_error(label: ArrayLike, probability: ArrayLike, *, bins
         Source: Naeini, Cooper and Hauskrecht (2015), with equal-mass bins as in Nguyen and O'Connor (2015).
     """
     y, p = check_label_and_probability(label, probability)
-    bin_of = _bin_numbers(p, _quantile_edges(p, bins))
-    gap = np.bincount(bin_of, weights=p - y)
+    gap = np.bincount(_quantile_bins(p, bins), weights=p - y)
     return float(np.abs(gap).sum() / len(y))
+
+
+def reliability_curve(
+    label: ArrayLike, probability: ArrayLike, *, bins: int = 10, confidence_level: float = 0.95
+) -> pd.DataFrame:
+    """Hold the stated probability of class 1 against the share of class 1, in bins of about equally many comments.
+
+    Parameters
+    ----------
+    label, probability : array_like, shape (N,)
+        As in `classification_metrics`.
+    bins : int
+        How many quantile bins; equal probabilities always share one, so there may be fewer.
+    confidence_level : float
+        Of the Wilson interval around each share. It takes the comments as independent, so where comments of one
+        article resemble each other the true uncertainty is larger.
+
+    Returns
+    -------
+    DataFrame
+        One row per bin: ``probability`` (mean), ``share`` (of class 1), ``ci_low``, ``ci_high``, ``comments``.
+    """
+    y, p = check_label_and_probability(label, probability)
+    table = pd.DataFrame({"bin": _quantile_bins(p, bins), "probability": p, "label": y})
+    curve = table.groupby("bin").agg(
+        probability=("probability", "mean"), positive=("label", "sum"), comments=("label", "size")
+    )
+    low, high = wilson_interval(
+        curve["positive"].to_numpy(), curve["comments"].to_numpy(), confidence_level=confidence_level
+    )
+    curve = curve.assign(share=curve["positive"] / curve["comments"], ci_low=low, ci_high=high)
+    return curve.reset_index(drop=True)[["probability", "share", "ci_low", "ci_high", "comments"]]
+
+
+def choose_threshold(label: ArrayLike, probability: ArrayLike) -> float:
+    """Return the threshold with the best macro F1 on these comments; of equally good ones, the nearest to 0.5.
+
+    Choose it on validation comments and use it once on test comments; on the test comments themselves it would be tuned
+    to them.
+
+    Parameters
+    ----------
+    label, probability : array_like, shape (N,)
+        As in `classification_metrics`.
+
+    Returns
+    -------
+    float
+        Midway between two neighbouring probabilities, in [0, 1].
+    """
+    y, p = check_label_and_probability(label, probability)
+    values = np.unique(p)
+    candidates = np.concatenate([[values[0]], (values[1:] + values[:-1]) / 2])
+    called = len(y) - np.searchsorted(np.sort(p), candidates)
+    hits = y.sum() - np.searchsorted(np.sort(p[y == 1]), candidates)
+    macro_f1 = _counts_to_scores(
+        true_positive=hits,
+        false_positive=called - hits,
+        false_negative=y.sum() - hits,
+        true_negative=len(y) - called - (y.sum() - hits),
+    )["macro_f1"]
+    best = candidates[np.isclose(macro_f1, macro_f1.max(), rtol=0, atol=1e-12)]
+    return float(best[np.argmin(np.abs(best - 0.5))])
+
+
+def compared_settings(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Keep what belongs in one table of models: trained on all labels, outside the folds.
+
+    Returns
+    -------
+    DataFrame
+        The rows without a label budget and fold; where only a part of the network was tuned, ``model`` says so:
+        ``"kcbert-base (frozen)"``.
+    """
+    rows = predictions[predictions["label_budget"].isna() & predictions["fold"].isna()].copy()
+    partly = rows["tuning"].ne("full")
+    rows.loc[partly, "model"] = rows.loc[partly, "model"] + " (" + rows.loc[partly, "tuning"] + ")"
+    return rows.reset_index(drop=True)
+
+
+def check_same_rows(predictions: pd.DataFrame) -> None:
+    """Refuse models that were not scored on the very same comments.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        ``model``, ``seed``, ``id``, ``group`` and ``label``; of one split.
+
+    Raises
+    ------
+    ValueError
+        If a model and seed has an id twice, or ids, labels or groups that differ from what most others have. The
+        message names the model and says how many ids.
+    """
+    if predictions.empty:
+        raise ValueError("predictions is empty: there is no model to compare; run notebooks 02 and 04 first")
+    settings = {key: rows.set_index("id") for key, rows in predictions.groupby(["model", "seed"], sort=True)}
+    ids_of = {key: frozenset(rows.index) for key, rows in settings.items()}
+    usual = Counter(ids_of.values()).most_common(1)[0][0]
+    reference = next(settings[key] for key, ids in ids_of.items() if ids == usual)
+    for (model, seed), rows in settings.items():
+        who = f"{model} (seed {seed})"
+        if not rows.index.is_unique:
+            raise ValueError(f"{who} has {rows.index.duplicated().sum()} ids twice")
+        missing, extra = len(usual - ids_of[model, seed]), len(ids_of[model, seed] - usual)
+        if missing or extra:
+            raise ValueError(
+                f"{who} was scored on other comments than the other models: of their {len(usual)} ids it lacks "
+                f"{missing}, and it has {extra} more. Run its notebook again with this run folder."
+            )
+        for column in ("label", "group"):
+            same = rows[column].to_numpy() == reference.loc[rows.index, column].to_numpy()
+            if not same.all():
+                raise ValueError(f"{who} has another {column} than the other models for {int((~same).sum())} ids")
+
+
+def score_settings(predictions: pd.DataFrame, *, by: Sequence[str] = ("model", "seed")) -> pd.DataFrame:
+    """Return `classification_metrics` for every setting: one row per combination of the columns `by`."""
+    rows = [
+        dict(zip(by, key, strict=True)) | classification_metrics(group["label"], group["probability"])
+        for key, group in predictions.groupby(list(by))
+    ]
+    return pd.DataFrame(rows)
+
+
+def average_over_seeds(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Score every seed, then take the mean: what one training run of a model can be expected to reach.
+
+    The probabilities themselves are not averaged: that would score an ensemble, which nobody trained.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        ``model``, ``seed``, ``id``, ``group``, ``label``, ``probability``; of one split.
+
+    Returns
+    -------
+    DataFrame
+        Index ``model``; the keys of `classification_metrics`, ``seeds`` (how many), and ``auroc_sd``, the standard
+        deviation over seeds (NaN for one seed).
+
+    Raises
+    ------
+    ValueError
+        If the models were scored on different comments, see `check_same_rows`.
+    """
+    check_same_rows(predictions)
+    scores = score_settings(predictions).groupby("model")
+    return scores.mean().drop(columns="seed").assign(seeds=scores.size(), auroc_sd=scores["auroc"].std())
+
+
+def cluster_bootstrap(
+    predictions: pd.DataFrame, *, samples: int = 2000, seed: int = 0, threshold: float = 0.5
+) -> pd.DataFrame:
+    """Score every model again and again on groups drawn with replacement; all models get the same draws.
+
+    Comments under one article resemble each other, so whole groups are drawn, not comments. Because the draws are
+    shared, differences between models can be taken draw by draw (a paired bootstrap).
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        ``model``, ``seed``, ``id``, ``group``, ``label``, ``probability``; of one split.
+    samples : int
+        How many draws. 2,000 are enough for 95 % intervals.
+    seed : int
+        Of the draws. The models' own seeds are averaged within each draw.
+    threshold : float
+        As in `classification_metrics`.
+
+    Returns
+    -------
+    DataFrame
+        One row per draw, columns (model, metric) for `BOOTSTRAP_METRICS`. AUROC is NaN in a draw without one of the
+        classes. Source: Field and Welsh (2007), "Bootstrapping clustered data", cluster bootstrap.
+
+    Raises
+    ------
+    ValueError
+        If the models were scored on different comments, see `check_same_rows`, or `samples` is below 1.
+    """
+    check_same_rows(predictions)
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
+    group_names = np.unique(predictions["group"].to_numpy(dtype=str))
+    share = np.full(len(group_names), 1 / len(group_names))
+    times_drawn = np.random.default_rng(seed).multinomial(len(group_names), share, size=samples).astype(float)
+    draws = {}
+    for model, rows in predictions.groupby("model"):
+        per_seed = []
+        for _, one in rows.groupby("seed"):
+            group = np.searchsorted(group_names, one["group"].to_numpy(dtype=str))
+            label, probability = check_label_and_probability(one["label"], one["probability"])
+            scores = resampled_scores(label, probability >= threshold, group, times_drawn)
+            per_seed.append(scores | {"auroc": resampled_auroc(label, probability, group, times_drawn)})
+        for metric in BOOTSTRAP_METRICS:
+            draws[model, metric] = np.mean([scores[metric] for scores in per_seed], axis=0)
+    return pd.DataFrame(draws).rename_axis(columns=["model", "metric"])
+
+
+def resampled_scores(
+    label: NDArray[np.int64], predicted: NDArray[np.bool_], group: NDArray[np.int64], times_drawn: FloatArray
+) -> dict[str, FloatArray]:
+    """Accuracy, precision, recall and F1 in every draw of groups.
+
+    Parameters
+    ----------
+    label, predicted : ndarray, shape (N,)
+        True and predicted class, 0 or 1.
+    group : ndarray of int, shape (N,)
+        Number of each comment's group, 0 to G - 1.
+    times_drawn : ndarray of float, shape (B, G)
+        How often each group is in each draw.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (B,)
+        The counts of a draw are the groups' counts times how often each was drawn: one matrix product for all draws.
+    """
+    cell = 2 * label + predicted.astype(np.int64)
+    per_group = np.bincount(4 * group + cell, minlength=4 * times_drawn.shape[1]).reshape(-1, 4)
+    true_negative, false_positive, false_negative, true_positive = (times_drawn @ per_group).T
+    return _counts_to_scores(true_positive, false_positive, false_negative, true_negative)
+
+
+def resampled_auroc(
+    label: NDArray[np.int64], probability: FloatArray, group: NDArray[np.int64], times_drawn: FloatArray
+) -> FloatArray:
+    """AUROC in every draw of groups, from one sort for all draws.
+
+    AUROC is the share of (class 1, class 0) pairs in the right order, ties counting half (Mann and Whitney, 1947). A
+    comment drawn w times stands in w times as many pairs, so with class 0 sorted by probability a cumulative sum of its
+    weights tells how many of them lie below each comment of class 1.
+
+    Parameters
+    ----------
+    label, probability : ndarray, shape (N,)
+        True class and probability of class 1.
+    group, times_drawn
+        As in `resampled_scores`.
+
+    Returns
+    -------
+    ndarray of float64, shape (B,)
+        NaN where a draw lacks one of the classes.
+    """
+    negative = np.flatnonzero(label == 0)
+    negative = negative[np.argsort(probability[negative])]
+    positive = np.flatnonzero(label == 1)
+    below = np.searchsorted(probability[negative], probability[positive], side="left")
+    not_above = np.searchsorted(probability[negative], probability[positive], side="right")
+    area = np.full(len(times_drawn), np.nan)
+    for start in range(0, len(times_drawn), 200):  # 200 draws at a time: the arrays stay small and near the processor
+        weight = np.ascontiguousarray(times_drawn[start : start + 200].T)
+        negative_weight = np.zeros((len(negative) + 1, weight.shape[1]))
+        np.cumsum(weight[group[negative]], axis=0, out=negative_weight[1:])
+        positive_weight = weight[group[positive]]
+        right = np.einsum("nb,nb->b", positive_weight, negative_weight[below] + negative_weight[not_above]) / 2
+        pairs = positive_weight.sum(axis=0) * negative_weight[-1]
+        area[start : start + 200] = np.divide(right, pairs, out=np.full_like(right, np.nan), where=pairs > 0)
+    return area
+
+
+def score_intervals(scores: pd.DataFrame, draws: pd.DataFrame, *, confidence_level: float = 0.95) -> pd.DataFrame:
+    """Put each score and its percentile bootstrap interval side by side.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        From `average_over_seeds`.
+    draws : DataFrame
+        From `cluster_bootstrap`, of the same predictions.
+    confidence_level : float
+        Share of the draws inside the interval.
+
+    Returns
+    -------
+    DataFrame
+        ``model``, ``metric``, ``score``, ``low``, ``high``; one row per model and metric. The interval says how the
+        score would move with other articles; it holds the trained models fixed.
+    """
+    low, high = _percentiles(draws, confidence_level)
+    score = scores[list(BOOTSTRAP_METRICS)].stack().rename_axis(["model", "metric"])
+    return pd.DataFrame({"score": score, "low": low, "high": high}).loc[score.index].reset_index()
+
+
+def paired_differences(
+    scores: pd.DataFrame,
+    draws: pd.DataFrame,
+    *,
+    reference: str,
+    metric: str = "auroc",
+    confidence_level: float = 0.95,
+) -> pd.DataFrame:
+    """Difference of every model to `reference`, with its interval from the shared draws.
+
+    Parameters
+    ----------
+    scores, draws, confidence_level
+        As in `score_intervals`.
+    reference : str
+        The model that the others are held against.
+    metric : str
+        One of `BOOTSTRAP_METRICS`.
+
+    Returns
+    -------
+    DataFrame
+        ``model``, ``difference`` (model minus reference), ``low``, ``high``, ``share_above`` (of the draws in which the
+        model scores higher than the reference; ties count half), best first.
+
+    Raises
+    ------
+    ValueError
+        If `reference` is not among the models.
+    """
+    if reference not in scores.index:
+        raise ValueError(f"reference {reference!r} is not among the models: {', '.join(scores.index)}")
+    others = scores.index.drop(reference)
+    drawn = draws.xs(metric, axis=1, level="metric")
+    gaps = pd.DataFrame({model: drawn[model] - drawn[reference] for model in others})
+    low, high = _percentiles(gaps, confidence_level)
+    above = (gaps.gt(0) + gaps.eq(0) / 2).sum() / gaps.notna().sum()
+    table = pd.DataFrame(
+        {
+            "difference": scores.loc[others, metric] - scores.loc[reference, metric],
+            "low": low,
+            "high": high,
+            "share_above": above,
+        }
+    )
+    return table.sort_values("difference", ascending=False).rename_axis("model").reset_index()
+
+
+def occlusion(
+    predict_proba: Callable[[list[str]], ArrayLike], text: str, *, replacement: str = "", positive: int = 1
+) -> pd.DataFrame:
+    """Leave out one word (eojeol, 어절) after the other and see how far the probability moves.
+
+    Parameters
+    ----------
+    predict_proba : callable
+        Takes a list of texts, gives probabilities of shape (N, K): any classifier of `utils.classifier`.
+    text : str
+        The comment. Words are what white space separates.
+    replacement : str
+        What stands in a word's place. The empty string takes the word and the space after it out.
+    positive : int
+        The column whose probability is followed.
+
+    Returns
+    -------
+    DataFrame
+        One row per word: ``word``, ``start`` and ``end`` (its place in `text`), ``without`` (the probability without
+        it) and ``change`` (probability with it minus without it): positive where the word speaks for the class.
+        Source: Zeiler and Fergus (2014), for pictures; Li, Monroe and Jurafsky (2016), for words.
+
+    Raises
+    ------
+    ValueError
+        If `text` has no word.
+    """
+    spans = [match.span() for match in re.finditer(r"\S+", text)]
+    if not spans:
+        raise ValueError(f"text {text!r} has no word to leave out")
+    rests = [replacement + text[end:] if replacement else text[end:].lstrip() for _, end in spans]
+    occluded = [text[:start] + rest for (start, _), rest in zip(spans, rests, strict=True)]
+    probability = np.asarray(predict_proba([text, *occluded]), dtype=float)[:, positive]
+    return pd.DataFrame(
+        {
+            "word": [text[start:end] for start, end in spans],
+            "start": [start for start, _ in spans],
+            "end": [end for _, end in spans],
+            "without": probability[1:],
+            "change": probability[0] - probability[1:],
+        }
+    )
 
 
 def check_label_and_probability(label: ArrayLike, probability: ArrayLike) -> tuple[NDArray[np.int64], FloatArray]:
@@ -106,13 +504,35 @@ def _refuse(name: str, values: NDArray, good: NDArray[np.bool_], rule: str) -> N
         raise ValueError(f"{name}[{first}] is {values[first]!s}: {name} {rule}")
 
 
-def _quantile_edges(probability: FloatArray, bins: int) -> FloatArray:
+def _quantile_bins(probability: FloatArray, bins: int) -> NDArray[np.int64]:
+    """Bin of each probability, shape (N,); a bin holds its upper edge, and the first one also its lower edge."""
     if bins < 1:
         raise ValueError(f"bins must be at least 1, got {bins}")
-    return np.unique(np.quantile(probability, np.linspace(0.0, 1.0, bins + 1)))
+    edges = np.unique(np.quantile(probability, np.linspace(0.0, 1.0, bins + 1)))
+    return np.searchsorted(edges[1:-1], probability, side="left").astype(np.int64)
 
 
-def _bin_numbers(probability: FloatArray, edges: FloatArray) -> NDArray[np.int64]:
-    """Bin of each probability: bins are half open, (edge, next edge], and the first one holds its lower edge too."""
-    inner = edges[1:-1]
-    return np.searchsorted(inner, probability, side="left").astype(np.int64)
+def _counts_to_scores(
+    true_positive: NDArray, false_positive: NDArray, false_negative: NDArray, true_negative: NDArray
+) -> dict[str, FloatArray]:
+    """Scores from the four cells of confusion tables, each of shape (B,); a ratio with denominator 0 is 0."""
+    total = true_positive + false_positive + false_negative + true_negative
+    scores = {"accuracy": _ratio(true_positive + true_negative, total)}
+    for k, hit in ((0, true_negative), (1, true_positive)):
+        wrongly_called, missed = (false_negative, false_positive) if k == 0 else (false_positive, false_negative)
+        scores[f"precision_{k}"] = _ratio(hit, hit + wrongly_called)
+        scores[f"recall_{k}"] = _ratio(hit, hit + missed)
+        scores[f"f1_{k}"] = _ratio(2 * hit, 2 * hit + wrongly_called + missed)
+    scores["macro_f1"] = (scores["f1_0"] + scores["f1_1"]) / 2
+    return scores
+
+
+def _ratio(above: NDArray, below: NDArray) -> FloatArray:
+    return np.divide(above, below, out=np.zeros(np.shape(above)), where=np.asarray(below) > 0)
+
+
+def _percentiles(draws: pd.DataFrame, confidence_level: float) -> tuple[pd.Series, pd.Series]:
+    if not 0.0 < confidence_level < 1.0:
+        raise ValueError(f"confidence_level must lie between 0 and 1, got {confidence_level!r}")
+    tail = (1 - confidence_level) / 2
+    return draws.quantile(tail), draws.quantile(1 - tail)
