@@ -56,7 +56,7 @@ def split_by_group(comments: pd.DataFrame, *, fractions: Sequence[float] = (0.8,
     edges = np.cumsum(fractions)[:2]
     split = pd.Series(np.array(SPLITS, dtype=object)[np.searchsorted(edges, position, side="right")], comments.index)
     home = split.loc[position.groupby(comments["cluster"]).idxmin()]
-    home.index = comments.loc[home.index, "cluster"]
+    home.index = pd.Index(comments.loc[home.index, "cluster"])
     return split.where(split == comments["cluster"].map(home), "dropped").rename("split")
 
 
@@ -117,11 +117,10 @@ def near_duplicate_clusters(texts: Sequence[str] | pd.Series) -> NDArray[np.int6
     ----------
     A. Broder, "On the resemblance and containment of documents", SEQUENCES 1997.
     """
-    bare = pd.Series([_NOT_TEXT.sub("", text.lower()) for text in texts], dtype=object)
-    short = bare.str.len() < SHORTEST_COMPARED
-    bare[short] = "\0" + pd.Series(list(texts), dtype=object)[short]
-    codes, unique = pd.factorize(bare)
-    long_ones = np.flatnonzero([not text.startswith("\0") for text in unique])
+    numbers: dict[str, int] = {}
+    codes = np.array([numbers.setdefault(_compared(text), len(numbers)) for text in texts], dtype=np.int64)
+    unique = list(numbers)
+    long_ones = np.flatnonzero([not text.startswith(" ") for text in unique])
     left, right = _same_band_pairs(_minhash([unique[i] for i in long_ones]))
     edges = coo_matrix((np.ones(len(left)), (long_ones[left], long_ones[right])), shape=(len(unique), len(unique)))
     component = connected_components(csr_matrix(edges), directed=False)[1][codes]
@@ -157,6 +156,12 @@ def _cluster_names(comments: pd.DataFrame) -> pd.Series:
     """Name each cluster by its smallest text's hash, so that the name does not depend on the order of rows."""
     texts = comments["text"].map(lambda text: hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest())
     return texts.groupby(comments["cluster"]).transform("min")
+
+
+def _compared(text: str) -> str:
+    """Return what is compared of a text; a short one stands whole behind a space, which no other one has."""
+    bare = _NOT_TEXT.sub("", text.lower())
+    return bare if len(bare) >= SHORTEST_COMPARED else " " + text
 
 
 def _minhash(texts: Sequence[str]) -> NDArray[np.uint32]:

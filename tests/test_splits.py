@@ -1,0 +1,129 @@
+"""Splits keep groups whole and copies together, whatever the order or company of the rows."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from utils.splits import (
+    TooFewLabelsError,
+    check_enough_labels,
+    group_folds,
+    near_duplicate_clusters,
+    split_by_group,
+)
+
+LONG = "이 정책은 주민 모두에게 도움이 되는 방향으로 다시 설계되어야 한다고 생각합니다"
+OTHER = "전혀 다른 이야기를 하는 긴 댓글을 하나 더 적어 둡니다"
+TEXTS = st.lists(st.sampled_from([LONG, LONG + " ㅋㅋㅋ", "최고", "최고예요", OTHER, "가나다라마바사" * 5]), min_size=1)
+
+
+def table(texts: list[str], groups: list[str]) -> pd.DataFrame:
+    comments = pd.DataFrame({"text": texts, "group": groups})
+    return comments.assign(cluster=near_duplicate_clusters(comments["text"]))
+
+
+def many_groups(count: int = 400) -> pd.DataFrame:
+    generator = np.random.default_rng(1)
+    words = ["".join(chr(0xAC00 + code) for code in row) for row in generator.integers(0, 11_000, (count * 3, 30))]
+    return table(words, [f"article-{i % count}" for i in range(count * 3)])
+
+
+def test_groups_are_never_divided() -> None:
+    comments = many_groups()
+    assert (split_by_group(comments).groupby(comments["group"]).nunique() == 1).all()
+
+
+def test_shares_of_groups_come_near_the_fractions() -> None:
+    comments = many_groups(2000)
+    shares = split_by_group(comments, fractions=(0.6, 0.2, 0.2)).value_counts(normalize=True)
+    assert shares.to_dict() == pytest.approx({"train": 0.6, "validation": 0.2, "test": 0.2}, abs=0.04)
+
+
+def test_split_depends_on_neither_row_order_nor_other_groups() -> None:
+    comments = many_groups()
+    split = split_by_group(comments)
+    shuffled = comments.sample(frac=1, random_state=2)
+    half = comments[comments["group"] < "article-3"]
+    assert split_by_group(shuffled).sort_index().equals(split)
+    assert split_by_group(half).equals(split[half.index])
+
+
+def test_another_seed_gives_another_split() -> None:
+    comments = many_groups()
+    assert (split_by_group(comments, seed=0) != split_by_group(comments, seed=1)).mean() > 0.2
+
+
+@settings(deadline=None)
+@given(TEXTS, st.integers(0, 20))
+def test_no_near_duplicate_stands_in_two_splits(texts: list[str], seed: int) -> None:
+    comments = table(texts, [f"group-{i}" for i in range(len(texts))])
+    split = split_by_group(comments, seed=seed)
+    kept = split[split != "dropped"]
+    assert (kept.groupby(comments["cluster"]).nunique() == 1).all()
+    assert set(kept.index.map(comments["cluster"])) == set(comments["cluster"])
+
+
+def test_a_planted_copy_in_another_split_is_dropped() -> None:
+    comments = many_groups(30)
+    split = split_by_group(comments)
+    train, test = split[split == "train"].index[0], split[split == "test"].index[0]
+    comments.loc[test, "text"] = comments.loc[train, "text"] + "!!"
+    comments["cluster"] = near_duplicate_clusters(comments["text"])
+    assert (split_by_group(comments)[[train, test]] == "dropped").sum() == 1
+
+
+def test_without_groups_the_cluster_is_the_unit() -> None:
+    comments = many_groups(300).drop(columns="group")
+    comments.loc[5, "text"] = comments.loc[6, "text"]
+    comments["cluster"] = near_duplicate_clusters(comments["text"])
+    split = split_by_group(comments)
+    assert split[5] == split[6]
+    assert "dropped" not in set(split)
+
+
+@pytest.mark.parametrize("fractions", [(0.8, 0.2), (0.8, 0.3, 0.1), (1.0, 0.0, 0.0)])
+def test_fractions_must_be_three_shares(fractions: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="fractions"):
+        split_by_group(many_groups(3), fractions=fractions)
+
+
+def test_copies_with_another_tail_spacing_or_case_share_a_cluster() -> None:
+    copies = [LONG, LONG.replace(" ", "") + " ㅋㅋㅋ", LONG + " 😊", OTHER]
+    clusters = near_duplicate_clusters(copies)
+    assert clusters.tolist() == [0, 0, 0, 3]
+
+
+def test_short_comments_are_joined_only_when_equal() -> None:
+    assert near_duplicate_clusters(["최고", "최고!", "최고"]).tolist() == [0, 1, 0]
+
+
+def test_empty_and_odd_texts_get_a_cluster() -> None:
+    assert near_duplicate_clusters(["", "\0", "\ud800", "ㅋㅋ", ""]).tolist() == [0, 1, 2, 3, 0]
+
+
+@settings(deadline=None)
+@given(TEXTS, TEXTS)
+def test_more_texts_never_part_a_cluster(texts: list[str], more: list[str]) -> None:
+    alone = near_duplicate_clusters(texts)
+    together = near_duplicate_clusters(texts + more)[: len(texts)]
+    same_alone = alone[:, None] == alone[None, :]
+    same_together = together[:, None] == together[None, :]
+    assert (same_together | ~same_alone).all()
+
+
+def test_folds_keep_groups_whole_and_leave_test_rows_out() -> None:
+    comments = many_groups()
+    comments["split"] = split_by_group(comments)
+    folds = group_folds(comments, folds=5)
+    usable = comments["split"].isin(["train", "validation"])
+    assert (folds[usable].groupby(comments.loc[usable, "group"]).nunique() == 1).all()
+    assert sorted(folds[usable].unique()) == [0, 1, 2, 3, 4]
+    assert (folds[~usable] == -1).all()
+
+
+def test_too_few_labels_say_which_split_and_class_and_what_gives_more() -> None:
+    comments = pd.DataFrame({"split": ["train"] * 80 + ["validation"] * 20, "label": [0, 1] * 50})
+    with pytest.raises(TooFewLabelsError, match="test split has 0 controversial.*MIN_VOTES"):
+        check_enough_labels(comments)
