@@ -28,12 +28,13 @@ CLASS_NAMES = ("not controversial", "controversial")
 def use_korean_font() -> str:
     """Make matplotlib draw Hangul with Noto Sans KR, from a file the project installs, and return the font's name.
 
-    Needs no restart, no font cache and no network. The minus sign falls back to ASCII, which every font has.
+    Needs no restart, no font cache and no network. DejaVu Sans, which comes with matplotlib, adds the common emoji. The
+    minus sign is the ASCII one, which every font has.
     """
     path = pylopdf_fonts_ko.sans_path()
     font_manager.fontManager.addfont(path)
     name = font_manager.FontProperties(fname=path).get_name()
-    plt.rcParams.update({"font.family": "sans-serif", "font.sans-serif": [name, "DejaVu Sans"]})
+    plt.rcParams["font.family"] = [name, "DejaVu Sans"]
     plt.rcParams["axes.unicode_minus"] = False
     return name
 
@@ -160,7 +161,7 @@ def word_map(
     figure, axes = plt.subplots(figsize=(7.5, 5.5))
     sns.scatterplot(x=points[:, 0], y=points[:, 1], hue=topics, style=topics, s=25, ax=axes)
     for (x, y), word in zip(points, words, strict=True):
-        axes.annotate(word, (x, y), xytext=(3, 2), textcoords="offset points", fontsize=9)
+        axes.annotate(word, (x, y), xytext=(3, 2), textcoords="offset points", fontsize=9, parse_math=False)
     axes.margins(0.08)
     axes.set(title=title, xlabel="first direction", ylabel="second direction", xticklabels=[], yticklabels=[])
     return figure
@@ -197,6 +198,114 @@ def learning_curve(scores: pd.DataFrame, *, metric: str, title: str, ylabel: str
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.legend(title=None)
     return figure
+
+
+def interval_plot(
+    table: pd.DataFrame, *, value: str, title: str, xlabel: str, lines: Mapping[str, float] | None = None
+) -> Figure:
+    """Forest plot: one row per model with its score (or difference) and interval, best on top.
+
+    `table` has the columns ``model``, `value`, ``low`` and ``high``. `lines` maps a name to the place of a vertical
+    line, such as ``{"chance": 0.5}``.
+    """
+    rows = table.sort_values(value).reset_index(drop=True)
+    figure, axes = plt.subplots(figsize=(7.5, 0.32 * len(rows) + 1.5))
+    sns.scatterplot(x=rows[value], y=rows.index, color=BLUE, s=45, ax=axes, zorder=3)
+    axes.hlines(rows.index, rows["low"], rows["high"], color=BLUE, linewidth=2)
+    for (name, place), style in zip((lines or {}).items(), ("--", ":", "-."), strict=False):
+        axes.axvline(place, color=ORANGE, linestyle=style, label=name)
+    if lines:
+        axes.legend(loc="best")
+    axes.set_yticks(rows.index, rows["model"], parse_math=False)
+    axes.set(title=title, xlabel=xlabel, ylabel="", ylim=(-0.6, len(rows) - 0.4))
+    axes.grid(axis="y", visible=False)
+    return figure
+
+
+def confusion_matrices(predictions: pd.DataFrame, *, title: str, threshold: float = 0.5) -> Figure:
+    """One confusion matrix per model: of each true class, the share that was called the one or the other.
+
+    `predictions` has ``model``, ``label`` and ``probability``; several seeds of a model are pooled, so the shares are
+    means over the seeds. Rows add up to 100 %, which makes the diagonal the two recalls.
+    """
+    models = list(dict.fromkeys(predictions["model"]))
+    columns = min(len(models), 3)
+    lines = -(-len(models) // columns)
+    figure, panels = plt.subplots(lines, columns, figsize=(2.9 * columns + 0.6, 2.7 * lines + 0.5), squeeze=False)
+    for axes, model in zip(panels.flat, models, strict=False):
+        rows = predictions[predictions["model"] == model]
+        called = (rows["probability"] >= threshold).astype(int)
+        shares = pd.crosstab(rows["label"], called, normalize="index").reindex(index=[0, 1], columns=[0, 1])
+        sns.heatmap(
+            shares.fillna(0), annot=True, fmt=".0%", cmap="Blues", vmin=0, vmax=1, cbar=False, square=True, ax=axes
+        )
+        axes.set_title(model, fontsize=10, loc="center", parse_math=False)
+        axes.set(xlabel="called", ylabel="true", xticklabels=["not", "controv."], yticklabels=["not", "controv."])
+    for axes in panels.flat[len(models) :]:
+        axes.set_axis_off()
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    return figure
+
+
+def reliability(curves: Mapping[str, pd.DataFrame], *, title: str) -> Figure:
+    """Reliability diagrams: the share of class 1 against the stated probability, one panel per model.
+
+    `curves` maps a model to `utils.evaluation.reliability_curve`. On the diagonal the model states the true rate.
+    """
+    figure, panels = plt.subplots(
+        1, len(curves), figsize=(2.7 * len(curves) + 0.6, 3.7), squeeze=False, sharex=True, sharey=True
+    )
+    for axes, (model, curve) in zip(panels[0], curves.items(), strict=True):
+        axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
+        axes.vlines(curve["probability"], curve["ci_low"], curve["ci_high"], color=BLUE, alpha=0.6)
+        sns.lineplot(curve, x="probability", y="share", marker="o", color=BLUE, ax=axes)
+        axes.set(xlabel="stated probability", ylabel="share that is controversial", xlim=(0, 1), ylim=(0, 1))
+        axes.set_title(model, fontsize=10, loc="center", parse_math=False)
+        axes.set_aspect("equal")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    return figure
+
+
+def word_importance(table: pd.DataFrame, *, title: str) -> Figure:
+    """Draw a comment, each word on a coloured ground, and below it how many points of 100 it moves the probability.
+
+    `table` is that of `utils.evaluation.occlusion`. Orange words speak for "controversial", blue ones against it; the
+    stronger the colour the larger the change.
+    """
+    width = 7.5
+    largest = max(float(table["change"].abs().max()), 1e-9)
+    colours = sns.diverging_palette(245, 40, s=85, l=65, as_cmap=True)
+    figure, axes = plt.subplots(figsize=(width, 1.0), layout="none")
+    x, line, line_height, gap = 0.0, 0, 0.62, 0.14
+    for word, change in zip(table["word"], table["change"], strict=True):
+        ground = {"facecolor": colours(0.5 + 0.5 * change / largest), "edgecolor": "none", "boxstyle": "round,pad=0.2"}
+        drawn = axes.text(0, 0, _drawable(word), fontsize=12, va="center", bbox=ground, parse_math=False)
+        inches = drawn.get_window_extent().width / figure.dpi
+        if x > 0 and x + inches > width - 0.4:
+            x, line = 0.0, line + 1
+        drawn.set_position((x, -line * line_height))
+        axes.text(
+            x + inches / 2,
+            -line * line_height - 0.27,
+            f"{100 * change:+.0f}",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color=GREY,
+        )
+        x += inches + gap
+    height = (line + 1) * line_height
+    figure.set_size_inches(width, height + 0.6)
+    axes.set_position((0.02, 0.0, 0.96, height / (height + 0.6)))
+    axes.set(xlim=(-0.1, 0.96 * width - 0.1), ylim=(-height + 0.22, 0.22), title=title)
+    axes.set_axis_off()
+    return figure
+
+
+def _drawable(word: str) -> str:
+    """Put □ for characters that neither font has (rare emoji): matplotlib would warn about each of them."""
+    fonts = [font_manager.get_font(font_manager.findfont(name)) for name in plt.rcParams["font.family"]]
+    return "".join(letter if any(font.get_char_index(ord(letter)) for font in fonts) else "□" for letter in word)
 
 
 def _colours(count: int) -> list[tuple[float, float, float]]:
