@@ -15,6 +15,11 @@ def repository_path(path: str | os.PathLike[str]) -> Path:
     return (ROOT / path).resolve()
 
 
+def shown(path: Path) -> str:
+    """Return a path as a person at the repository root would write it."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary sibling of `path` that takes its place when the block ends well.
