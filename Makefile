@@ -50,12 +50,10 @@ lab: setup ## open the notebooks in JupyterLab
 .PHONY: sync
 sync: setup-dev ## write the setup cell and the shown definitions from utils/ into the notebooks
 	@$(VENV_PYTHON) -m utils.notebooks sync
-	@$(VENV_PYTHON) -m ruff format --quiet notebooks
 
 .PHONY: badges
 badges: setup-dev ## write the repository of pyproject.toml into badges, READMEs and setup cells
 	@$(VENV_PYTHON) -m utils.notebooks badges
-	@$(VENV_PYTHON) -m ruff format --quiet notebooks
 
 .PHONY: publish
 publish: setup ## put the notebooks executed by `make run-all` in place of the committed ones

@@ -1,0 +1,68 @@
+"""What the notebooks need installed, checked in their setup cell before anything slow is imported."""
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+
+PYTHONS = ((3, 11), (3, 13))
+# Distribution -> the first version that will do, and why.
+NEEDED = {
+    "tensorflow": (2, 20),
+    "keras": (3, 13),
+    "keras-hub": (0, 32),  # 0.31 was the first to build KcBERT's 300 positions
+    "transformers": (5, 0),
+    "pandas": (2, 2),
+    "gensim": (4, 4),
+    "kiwipiepy": (0, 21),
+    "pylopdf-fonts-ko": (0, 1),
+}
+SHOWN = ("tensorflow", "keras", "keras-hub")
+
+
+def check_environment(root: Path, *, in_colab: bool = False) -> None:
+    """Print the versions in one line, or stop with one line that says what is wrong and what to do.
+
+    Parameters
+    ----------
+    root : Path
+        The tutorial's folder; `utils` must have been imported from there.
+    in_colab : bool, optional
+        Whether the advice is for Colab or for a machine with `make`.
+
+    Raises
+    ------
+    SystemExit
+        Another `utils`, Python outside 3.11-3.13, or a package that is missing or too old.
+    """
+    ours = Path(__file__).resolve().parent
+    if ours != (root / "utils").resolve():
+        raise SystemExit(
+            f"utils was imported from {ours}, not from {root}: restart the kernel and run this cell first."
+        )
+    trouble = environment_trouble(sys.version_info[:2])
+    if trouble:
+        remedy = "choose Runtime > Disconnect and delete runtime, then run this cell" if in_colab else "run make setup"
+        raise SystemExit(f"{trouble}: {remedy}, and start the notebook again.")
+    python = ".".join(map(str, sys.version_info[:3]))
+    print(", ".join([f"Python {python}", *(f"{name} {metadata.version(name)}" for name in SHOWN)]))
+
+
+def environment_trouble(
+    python: tuple[int, ...],
+    *,
+    needed: Mapping[str, tuple[int, int]] = NEEDED,
+    version: Callable[[str], str] = metadata.version,
+) -> str:
+    """Return what is wrong with the Python version or the first unfit package, "" if nothing is."""
+    if not PYTHONS[0] <= python[:2] <= PYTHONS[1]:
+        return f"Python 3.11, 3.12 or 3.13 is needed, this is {python[0]}.{python[1]}"
+    for name, lowest in needed.items():
+        wanted = f"{lowest[0]}.{lowest[1]}"
+        try:
+            found = version(name)
+        except metadata.PackageNotFoundError:
+            return f"{name} {wanted} or later is needed, it is not installed"
+        if tuple(int(part) for part in found.split(".")[:2]) < lowest:
+            return f"{name} {wanted} or later is needed, this is {found}"
+    return ""
