@@ -1,9 +1,11 @@
-"""A file of comments, as a table with our column names and counts that are counts."""
+"""A file of comments, as a table with our column names, clean text and counts that are counts."""
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Mapping
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +13,36 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-READERS = (".csv", ".tsv", ".parquet", ".json", ".jsonl")
-ENCODINGS = ("utf-8-sig", "cp949")
+from utils.comment_files import CommentDataError, read_comment_file
+
+__all__ = ["ALIASES", "CommentDataError", "comment_ids", "load_comments"]
+
 LARGEST_COUNT = 2**31 - 1
-ALIASES = {
-    "id": ("id", "comment_id", "commentid", "commentno", "review_id", "댓글번호", "아이디"),
-    "text": ("text", "comment", "comments", "contents", "content", "review", "document", "댓글", "내용", "댓글내용"),
-    "likes": ("likes", "like", "like_count", "upvotes", "sympathycount", "sympathy", "공감", "공감수", "좋아요"),
-    "dislikes": ("dislikes", "dislike", "dislike_count", "downvotes", "antipathycount", "비공감", "비공감수", "싫어요"),
-    "group": ("group", "article_id", "article", "movie_id", "movie", "objectid", "기사", "기사번호", "영화", "그룹"),
-    "rating": ("rating", "score", "stars", "평점", "별점"),
-}
 REQUIRED = ("text", "likes", "dislikes")
+# Compared without case, spaces, `_` and `-`. Naver's `sympathy` is a flag, whether *you* pressed; it is no count.
+ALIASES = {
+    "id": "id commentid commentno reviewid 댓글번호 댓글id 아이디",
+    "text": "text comment comments commenttext contents content review reviewtext document body message "
+    "댓글 내용 댓글내용 본문 리뷰 리뷰내용",
+    "likes": "likes like likecount likescount upvotes upvote ups thumbsup sympathycount sympathies "
+    "공감 공감수 추천 추천수 좋아요 좋아요수",
+    "dislikes": "dislikes dislike dislikecount dislikescount downvotes downvote downs thumbsdown antipathycount "
+    "antipathies 비공감 비공감수 비추천 비추천수 반대 반대수 싫어요 싫어요수",
+    "group": "group groupid articleid article newsid movieid movie objectid postid videoid "
+    "기사 기사번호 기사id 영화 영화번호 영화id 그룹",
+    "rating": "rating score stars 평점 별점",
+}
 
-_COUNT = re.compile(r"\s*([+-]?\d+(?:\.\d+)?)\s*([천만억]?)\s*")
-_UNITS = {"": 1, "천": 1_000, "만": 10_000, "억": 100_000_000}
-
-
-class CommentDataError(ValueError):
-    """A file of comments cannot be used as it is; the message names file, column, rows and the remedy."""
+_COUNT = re.compile(r"\s*([+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)\s*([천만억kKmM]?)\s*")
+_UNITS = {"": 1, "천": 10**3, "k": 10**3, "만": 10**4, "m": 10**6, "억": 10**8}
+_CLEANING = {
+    "NUL characters were removed": (re.compile("\0"), ""),
+    "direction marks were removed": (re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"), ""),
+    "lone surrogates were replaced by U+FFFD": (re.compile("[\ud800-\udfff]"), "\ufffd"),
+}
+_UNCLEAN = re.compile("|".join(pattern.pattern for pattern, _ in _CLEANING.values()))
+_BLANK = re.compile("[\\s\u200b\u2060\ufeff]*")
+_LEADING_ZERO = re.compile(r"\s*[+-]?0\d")
 
 
 def load_comments(
@@ -40,18 +53,19 @@ def load_comments(
     Parameters
     ----------
     path : str or path-like
-        A .csv, .tsv, .parquet, .json (list of records) or .jsonl file.
+        A .csv, .tsv, .parquet, .json or .jsonl file (also .csv.gz and so on). JSON is a list of records, a table by
+        columns, or the comment pages that Naver exports (`result.commentList[]`).
     columns : mapping, optional
         Our column name -> the file's, such as `{"group": "movie_id"}`, for names not found by themselves.
     encoding : str, optional
-        Of a text file; by default UTF-8 (with or without BOM), then cp949.
+        Of a text file; by default what its byte order mark says, else UTF-8, else cp949.
 
     Returns
     -------
     DataFrame
         `id` str, `text` str, `likes` and `dislikes` int64, `group` str and `rating` where the file has them, then
-        every other column as it is. Rows without text are left out and rows with the id of an earlier one too;
-        `attrs["repairs"]` holds a line for each such repair.
+        every other column (nested values as JSON text). Text is never cut or unescaped: escape it before showing it
+        as HTML. `attrs["repairs"]` holds a line for each thing that was put right or left out, with its rows.
 
     Raises
     ------
@@ -60,20 +74,18 @@ def load_comments(
         are not whole numbers from 0 to 2^31 - 1. The message names file, column, first bad rows and the remedy.
     """
     path = Path(path)
-    table = _rename(_read(path, encoding), dict(columns or {}), path)
-    repairs: list[str] = []
-    table = _with_text(table, repairs)
-    for name in ("likes", "dislikes"):
-        table[name] = _counts(table[name], name, path)
-    if "group" in table:
-        table["group"] = _filled(table["group"], "group", path).astype(str)
-    table["id"] = _filled(table["id"], "id", path).astype(str) if "id" in table else comment_ids(table)
-    repeated = table["id"].duplicated()
-    if repeated.any():
-        repairs.append(f"{int(repeated.sum()):,} rows with the id of an earlier row were left out")
-        table = table[~repeated]
-    if table.empty:
-        raise CommentDataError(f"{path}: no row has a comment's text; nothing can be labelled")
+    table, repairs = read_comment_file(path, encoding)
+    try:
+        table = _our_columns(table, dict(columns or {}), path, repairs)
+        table = _typed(table, path, repairs)
+    except RecursionError as error:
+        raise CommentDataError(f"{path}: a value nests too deep: leave that column out") from error
+    table = _without_repeats(table, repairs)
+    if "group" not in table:
+        repairs.append(
+            "no group column (article, movie): comments are split one by one, only near-duplicates together, so "
+            "training and test share their articles and scores come out too good"
+        )
     first = [name for name in ALIASES if name in table]
     table = table[first + [name for name in table if name not in first]].reset_index(drop=True)
     table.attrs["repairs"] = repairs
@@ -94,119 +106,217 @@ def comment_ids(comments: pd.DataFrame) -> pd.Series:
     digests = [
         hashlib.sha256("\0".join(map(str, key)).encode("utf-8", "surrogatepass")).hexdigest()[:16] for key in keys
     ]
-    return pd.Series(digests, index=comments.index, name="id")
+    return pd.Series(digests, index=comments.index, name="id", dtype="str")
 
 
-def _read(path: Path, encoding: str | None) -> pd.DataFrame:
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise CommentDataError(f"{path} {what}: set DATASET to a file ({', '.join(READERS)}) or to 'sample'")
-    if path.suffix.lower() not in READERS:
-        raise CommentDataError(f"{path}: unknown kind {path.suffix!r}; save it as one of {', '.join(READERS)}")
-    if path.stat().st_size == 0:
-        raise CommentDataError(f"{path} is empty: export it again")
-    try:
-        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else _read_text(path, encoding)
-    except (ValueError, OSError, RecursionError) as error:
-        raise CommentDataError(f"{path} cannot be read as {path.suffix[1:]}: {str(error).splitlines()[0]}") from error
-    if table.empty:
-        raise CommentDataError(f"{path} has no rows: export it again with its comments")
-    return table
-
-
-def _read_text(path: Path, encoding: str | None) -> pd.DataFrame:
-    for attempt in (encoding,) if encoding else ENCODINGS:
-        try:
-            return _parse(path, attempt)
-        except UnicodeDecodeError:
-            continue
-    tried = encoding or " nor ".join(ENCODINGS)
-    raise CommentDataError(f"{path} is not text in {tried}: name its encoding, such as encoding='utf-16'")
-
-
-def _parse(path: Path, encoding: str) -> pd.DataFrame:
-    kind = path.suffix.lower()
-    if kind in (".json", ".jsonl"):
-        return pd.read_json(path, lines=kind == ".jsonl", encoding=encoding, dtype=False, convert_dates=False)
-    separator = "\t" if kind == ".tsv" else ","
-    return pd.read_csv(
-        path,
-        sep=separator,
-        encoding=encoding,
-        dtype={"text": str},
-        keep_default_na=False,
-        na_values=[""],
-        low_memory=False,
-    )
-
-
-def _rename(table: pd.DataFrame, columns: dict[str, str], path: Path) -> pd.DataFrame:
-    table = table.rename(columns=str)
-    for ours, theirs in columns.items():
-        if ours not in ALIASES or theirs not in table:
-            known = f"our names are {', '.join(ALIASES)}; the file has {', '.join(map(repr, table.columns[:20]))}"
-            raise CommentDataError(f"{path}: COLUMNS asks for {ours!r} from column {theirs!r}; {known}")
+def _our_columns(table: pd.DataFrame, columns: dict[str, str], path: Path, repairs: list[str]) -> pd.DataFrame:
+    """Rename the file's columns to ours: those asked for, then those known by an alias."""
+    names = [str(name) for name in table.columns]
+    has = "the file has " + ", ".join(f"{name!r:.80}" for name in names[:20])
+    _check_asked(columns, names, has, path)
     found = dict(columns)
-    for ours, aliases in ALIASES.items():
-        fitting = [name for name in table if name.strip().lower() in aliases and name not in columns.values()]
-        if ours in found or not fitting:
-            continue
-        exact = [name for name in fitting if name == ours]
-        if len(fitting) > 1 and not exact:
-            raise CommentDataError(
-                f"{path}: columns {' and '.join(map(repr, fitting))} both look like {ours}: choose with COLUMNS = "
-                f"{{{ours!r}: {fitting[0]!r}}}"
-            )
-        found[ours] = (exact or fitting)[0]
+    for ours in ALIASES.keys() - columns.keys():
+        fitting = [name for name in names if _looks_like(name, ours) and name not in columns.values()]
+        if fitting:
+            found[ours] = _chosen(fitting, ours, path, repairs)
     missing = [name for name in REQUIRED if name not in found]
     if missing:
         raise CommentDataError(
-            f"{path}: no column for {', '.join(missing)}; the file has {', '.join(map(repr, table.columns[:20]))}: "
-            f"name it with COLUMNS = {{{missing[0]!r}: 'your column'}}, or check the delimiter"
+            f"{path}: no column for {', '.join(missing)}; {has}: name it with COLUMNS = "
+            f"{{{missing[0]!r}: 'your column'}}, or check the delimiter"
         )
-    unused = [name for name in found if name in table and name != found[name]]
-    return table.drop(columns=unused).rename(columns={theirs: ours for ours, theirs in found.items()})
+    hidden = [name for name in names if name in found and name not in found.values()]
+    for name in hidden:
+        repairs.append(f"the file's column {name!r} was left out: {name} is read from {found[name]!r}")
+    return table.drop(columns=hidden).rename(columns={theirs: ours for ours, theirs in found.items()})
 
 
-def _with_text(table: pd.DataFrame, repairs: list[str]) -> pd.DataFrame:
-    has_text = table["text"].map(lambda text: isinstance(text, str) and bool(text.strip()))
-    if not has_text.all():
-        repairs.append(f"{int((~has_text).sum()):,} rows without text were left out")
-    return table[has_text].copy()
+def _check_asked(columns: dict[str, str], names: list[str], has: str, path: Path) -> None:
+    for ours, theirs in columns.items():
+        if ours not in ALIASES or theirs not in names:
+            known = f"our names are {', '.join(ALIASES)}; {has}"
+            raise CommentDataError(f"{path}: COLUMNS asks for {ours!r} from column {theirs!r}; {known}")
+        if list(columns.values()).count(theirs) > 1:
+            raise CommentDataError(f"{path}: COLUMNS uses column {theirs!r} more than once: name one for each")
 
 
-def _filled(values: pd.Series, name: str, path: Path) -> pd.Series:
-    if values.isna().any():
+def _looks_like(name: str, ours: str) -> bool:
+    return re.sub(r"\.\d+$|[\s_-]", "", name).lower() in ALIASES[ours].split()
+
+
+def _chosen(fitting: list[str], ours: str, path: Path, repairs: list[str]) -> str:
+    exact = [name for name in fitting if re.sub(r"\.\d+$", "", name) == ours]
+    if len(fitting) > 1 and len(exact) != 1:
         raise CommentDataError(
-            f"{path}: column {name!r} is missing in {_rows(values.isna())}: fill it in or leave those out"
+            f"{path}: columns {' and '.join(map(repr, fitting))} both look like {ours}: choose with COLUMNS = "
+            f"{{{ours!r}: {fitting[0]!r}}}"
         )
+    if len(fitting) > 1:
+        others = ", ".join(repr(name) for name in fitting if name not in exact)
+        repairs.append(f"{ours} is read from column {exact[0]!r}, though {others} looks like it too")
+    return (exact or fitting)[0]
+
+
+def _typed(table: pd.DataFrame, path: Path, repairs: list[str]) -> pd.DataFrame:
+    """Return the rows that have text, each column with its type."""
+    text = _clean(_texts(table["text"], path, repairs), repairs)
+    blank = text.map(_is_blank).astype(bool)
+    if blank.all():
+        raise CommentDataError(f"{path}: column 'text' is empty in every row: choose the comments' column with COLUMNS")
+    if blank.any():
+        repairs.append(f"{int(blank.sum()):,} rows without text were left out")
+    table, text = table[~blank], text[~blank]
+    typed: dict[str, pd.Series] = {"text": text.astype("str")}
+    for name in ("likes", "dislikes"):
+        typed[name] = _counts(table[name], path, repairs)
+    for name in [name for name in ("id", "group") if name in table]:
+        typed[name] = _keys(table[name], path, repairs)
+    if "rating" in table:
+        typed["rating"] = _ratings(table["rating"], repairs)
+    for name in [str(name) for name in table if name not in typed]:
+        typed[name] = _carried(table[name], repairs)
+    return pd.DataFrame(typed)
+
+
+def _without_repeats(table: pd.DataFrame, repairs: list[str]) -> pd.DataFrame:
+    if "id" in table:
+        repeated = table["id"].duplicated()
+        if repeated.any():
+            differing = int(repeated.sum()) - int(table.duplicated().sum())
+            also = f" ({differing:,} of them differ from it)" if differing else ""
+            repairs.append(f"{int(repeated.sum()):,} rows with the id of an earlier row were left out{also}")
+        return table[~repeated]
+    copies = int(table.duplicated().sum())
+    if copies:
+        repairs.append(f"{copies:,} rows equal to an earlier row were kept: without an id they may be other people's")
+    return table.assign(id=comment_ids(table))
+
+
+def _texts(values: pd.Series, path: Path, repairs: list[str]) -> pd.Series:
+    """Return the texts as Python strings, None where there is none; a number someone wrote is a text too."""
+    values = values.astype(object)
+    other = ~values.map(lambda value: isinstance(value, str) or _is_missing(value)).astype(bool)
+    numbers = other & values.map(_is_number).astype(bool)
+    _refuse(other & ~numbers, values, "is not text", path)
+    if numbers.any():
+        repairs.append(f"column 'text': {int(numbers.sum()):,} numbers were taken as text")
+    texts = [None if _is_missing(value) else str(value) for value in values]
+    return pd.Series(texts, index=values.index, name=values.name, dtype=object)
+
+
+def _clean(values: pd.Series, repairs: list[str]) -> pd.Series:
+    """Take out of strings what breaks files and displays; `values` are strings or None."""
+    unclean = values.map(lambda value: isinstance(value, str) and _UNCLEAN.search(value) is not None).astype(bool)
+    if not unclean.any():
+        return values
+    values = values.copy()
+    for what, (pattern, replacement) in _CLEANING.items():
+        hit = unclean & values.map(lambda value, p=pattern: isinstance(value, str) and bool(p.search(value)))
+        if hit.any():
+            values[hit] = [pattern.sub(replacement, value) for value in values[hit]]
+            repairs.append(f"column {values.name!r}: {what} in {int(hit.sum()):,} rows")
     return values
 
 
-def _counts(values: pd.Series, name: str, path: Path) -> NDArray[np.int64]:
-    numbers = values if pd.api.types.is_numeric_dtype(values) else values.map(_count)
-    numbers = pd.to_numeric(numbers, errors="coerce").astype("float64")
-    problems = {
-        "is not a number": ~np.isfinite(numbers),
-        "is negative": numbers < 0,
-        "is not a whole number": numbers != np.floor(numbers),
-        "is over 2^31 - 1": numbers > LARGEST_COUNT,
-    }
-    for problem, bad in problems.items():
-        if bad.any():
-            shown = ", ".join(repr(value) for value in values[bad].head(3))
-            raise CommentDataError(
-                f"{path}: column {name!r} {problem} in {_rows(bad)} ({shown}): correct or leave out those rows"
-            )
-    return numbers.to_numpy(dtype=np.int64)
+def _counts(values: pd.Series, path: Path, repairs: list[str]) -> pd.Series:
+    numbers, written = _numbers(values), pd.Series(False, index=values.index)
+    if not pd.api.types.is_numeric_dtype(values):
+        written = values.map(lambda value: isinstance(value, str) and not value.strip().isdecimal()).astype(bool)
+    missing = values.map(_is_blank).astype(bool)
+    _refuse(missing, values, "is missing", path)
+    _refuse(np.isnan(numbers), values, "is not a number", path)
+    _refuse(np.isinf(numbers), values, "is infinite", path)
+    _refuse(numbers < 0, values, "is negative", path)
+    _refuse(numbers != np.floor(numbers), values, "is not a whole number", path)
+    _refuse(numbers > LARGEST_COUNT, values, "is over 2^31 - 1", path)
+    if written.any():
+        example = values[written].iloc[0]
+        repairs.append(
+            f"column {values.name!r}: {int(written.sum()):,} counts such as {example!r:.40} were read as numbers"
+        )
+    return pd.Series(numbers.astype(np.int64), index=values.index)
 
 
-def _count(value: Any) -> float:
-    """Read "1,234" and "1.2만" as the numbers they are; anything else that is no number becomes NaN."""
-    match = _COUNT.fullmatch(str(value).replace(",", ""))
-    return round(float(match[1]) * _UNITS[match[2]], 6) if match else np.nan
+def _numbers(values: pd.Series) -> NDArray[np.float64]:
+    """Return a number for each value, NaN where there is none; a truth value is no number."""
+    if pd.api.types.is_integer_dtype(values) or pd.api.types.is_float_dtype(values):
+        return values.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.array([_number(value) for value in values], dtype=np.float64)
 
 
-def _rows(bad: pd.Series) -> str:
-    rows = [str(row) for row in bad.index[bad][:3]]
-    return f"{int(bad.sum()):,} rows, first at row {', '.join(rows)} (counted from 0 after the header)"
+def _number(value: Any) -> float:
+    """Read 12, "1,234" and "1.2만" as the numbers they are; anything else becomes NaN."""
+    if _is_number(value):
+        try:
+            return float(value)
+        except OverflowError:
+            return np.finfo(np.float64).max
+    match = _COUNT.fullmatch(value) if isinstance(value, str) else None
+    if match:
+        return round(float(match[1].replace(",", "")) * _UNITS[match[2].lower()], 6)
+    infinite = isinstance(value, str) and value.strip().lower().lstrip("+-") in ("inf", "infinity")
+    return np.inf if infinite else np.nan
+
+
+def _keys(values: pd.Series, path: Path, repairs: list[str]) -> pd.Series:
+    """Return ids or groups as strings; 12.0 is 12, as spreadsheets write it."""
+    values = values.astype(object)
+    _refuse(values.map(lambda value: not pd.api.types.is_scalar(value)), values, "is a nested value", path)
+    whole = values.map(lambda value: isinstance(value, float) and value.is_integer()).astype(bool)
+    texts = [str(int(value)) if is_whole else str(value) for value, is_whole in zip(values, whole, strict=True)]
+    keys = _clean(pd.Series(texts, index=values.index, name=values.name, dtype=object), repairs)
+    _refuse(values.map(_is_missing) | keys.map(_is_blank), values, "is missing", path)
+    return keys.astype("str")
+
+
+def _ratings(values: pd.Series, repairs: list[str]) -> pd.Series:
+    numbers = pd.Series(_numbers(values), index=values.index).replace([np.inf, -np.inf], np.nan)
+    lost = int((numbers.isna() & ~values.map(_is_blank).astype(bool)).sum())
+    if lost:
+        repairs.append(f"column 'rating': {lost:,} values that are not numbers count as missing")
+    whole = not numbers.isna().any() and (numbers == np.floor(numbers)).all() and (numbers.abs() <= LARGEST_COUNT).all()
+    return numbers.astype(np.int64) if whole else numbers
+
+
+def _carried(values: pd.Series, repairs: list[str]) -> pd.Series:
+    """Return a column that we do not use so that it can be written to Parquet: numbers, else clean text."""
+    if not values.map(lambda value: isinstance(value, str)).any():
+        values = values.infer_objects()
+    if values.dtype != object and not pd.api.types.is_string_dtype(values):
+        return values
+    texts = [None if _is_missing(value) else _as_text(value) for value in values]
+    clean = _clean(pd.Series(texts, index=values.index, name=values.name, dtype=object), repairs)
+    if not any(text is not None and _LEADING_ZERO.match(text) for text in clean):
+        numbers = pd.to_numeric(clean, errors="coerce")
+        if numbers.dtype.kind in "if" and (numbers.notna() == clean.notna()).all():
+            return numbers
+    return clean.astype("str").where(clean.notna())
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _is_missing(value: Any) -> bool:
+    return not isinstance(value, str) and pd.api.types.is_scalar(value) and bool(pd.isna(value))
+
+
+def _is_blank(value: Any) -> bool:
+    return _BLANK.fullmatch(value) is not None if isinstance(value, str) else _is_missing(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Number) and not isinstance(value, bool | np.bool_ | complex)
+
+
+def _refuse(bad: Any, values: pd.Series, problem: str, path: Path) -> None:
+    """Raise where any value is bad, naming the first rows and values."""
+    bad = np.asarray(bad, dtype=bool)
+    if not bad.any():
+        return
+    rows = ", ".join(str(row) for row in values.index[bad][:3])
+    shown = ", ".join(f"{value!r:.40}" for value in values[bad].head(3))
+    raise CommentDataError(
+        f"{path}: column {values.name!r} {problem} in {int(bad.sum()):,} rows, first at row {rows} (counted from 0 "
+        f"after the header; {shown}): correct those rows or leave them out"
+    )
