@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-SPLITS = ("train", "validation", "test")
 SHINGLE_LENGTH = 4
 BANDS, BAND_SIZE = 12, 6
 SHORTEST_COMPARED = 20
@@ -21,6 +20,18 @@ _NOT_TEXT = re.compile(r"[\W_ㄱ-ㅎㅏ-ㅣ]+")
 
 class TooFewLabelsError(ValueError):
     """A split has too few labelled comments of a class; the message says how many and what would give more."""
+
+
+def hash_position(seed: int | str, name: str) -> float:
+    """Return a number in [0, 1) that follows from seed and name alone, evenly spread over names."""
+    digest = hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def cluster_names(comments: pd.DataFrame) -> pd.Series:
+    """Return each row's cluster named by its smallest text hash, so that the order of rows does not matter."""
+    texts = comments["text"].map(lambda text: hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest())
+    return texts.groupby(comments["cluster"]).transform("min")
 
 
 def split_by_group(comments: pd.DataFrame, *, fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0) -> pd.Series:
@@ -49,12 +60,11 @@ def split_by_group(comments: pd.DataFrame, *, fractions: Sequence[float] = (0.8,
     ValueError
         `fractions` are not three positive numbers that add up to 1.
     """
-    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
-        raise ValueError(f"fractions: {fractions!r} must be three positive numbers that add up to 1")
-    unit = comments["group"].astype(str) if "group" in comments else _cluster_names(comments)
-    position = unit.map({name: _hash_position(seed, name) for name in unit.unique()})
-    edges = np.cumsum(fractions)[:2]
-    split = pd.Series(np.array(SPLITS, dtype=object)[np.searchsorted(edges, position, side="right")], comments.index)
+    check_fractions(fractions)
+    unit = comments["group"].astype(str) if "group" in comments else cluster_names(comments)
+    position = unit.map({name: hash_position(seed, name) for name in unit.unique()})
+    place = np.searchsorted(np.cumsum(fractions)[:2], position, side="right")
+    split = pd.Series(np.array(["train", "validation", "test"], dtype=object)[place], comments.index)
     home = split.loc[position.groupby(comments["cluster"]).idxmin()]
     home.index = pd.Index(comments.loc[home.index, "cluster"])
     return split.where(split == comments["cluster"].map(home), "dropped").rename("split")
@@ -85,7 +95,7 @@ def group_folds(comments: pd.DataFrame, *, folds: int = 5, seed: int = 0) -> pd.
     if folds < 2:
         raise ValueError(f"folds: {folds!r} must be 2 or more")
     unit = comments["group"].astype(str)
-    position = unit.map({name: _hash_position(f"fold {seed}", name) for name in unit.unique()})
+    position = unit.map({name: hash_position(f"fold {seed}", name) for name in unit.unique()})
     fold = (position * folds).astype("int8")
     usable = comments["split"].isin(["train", "validation"])
     first = position[usable].groupby(comments.loc[usable, "cluster"]).idxmin()
@@ -128,6 +138,12 @@ def near_duplicate_clusters(texts: Sequence[str] | pd.Series) -> NDArray[np.int6
     return first.loc[component].to_numpy(dtype=np.int64)
 
 
+def check_fractions(fractions: Sequence[float]) -> None:
+    """Raise ValueError unless there are three positive shares that add up to 1."""
+    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
+        raise ValueError(f"fractions: {fractions!r} must be three positive numbers that add up to 1")
+
+
 def check_enough_labels(comments: pd.DataFrame) -> None:
     """Raise TooFewLabelsError unless each split has enough labelled comments of both classes.
 
@@ -145,17 +161,6 @@ def check_enough_labels(comments: pd.DataFrame) -> None:
                     f"the {split} split has {count} {name} comments and {fewest} are needed: more comments, "
                     "a lower MIN_VOTES, a wider BAND or a lower CONFIDENCE_LEVEL in notebook 01 give more"
                 )
-
-
-def _hash_position(seed: int | str, name: str) -> float:
-    digest = hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def _cluster_names(comments: pd.DataFrame) -> pd.Series:
-    """Name each cluster by its smallest text's hash, so that the name does not depend on the order of rows."""
-    texts = comments["text"].map(lambda text: hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest())
-    return texts.groupby(comments["cluster"]).transform("min")
 
 
 def _compared(text: str) -> str:
