@@ -143,6 +143,16 @@ def test_a_class_that_a_model_never_calls_has_a_column_of_zeros():
     assert [text.get_text() for text in figure.axes[0].texts] == ["100%", "0%", "100%", "0%"]
 
 
+def test_in_a_short_last_row_the_panels_above_the_gap_keep_their_labels():
+    rows = [pd.DataFrame({"model": f"m{i}", "label": [0, 1], "probability": [0.2, 0.8]}) for i in range(5)]
+    figure = plots.confusion_matrices(pd.concat(rows), title="All the same")
+    draw(figure)
+    assert [axes.get_xlabel() for axes in figure.axes] == ["", "called", "called", "called", "called"]
+    assert [axes.get_ylabel() for axes in figure.axes] == ["true", "", "", "", "true"]
+    boxes = [axes.get_tightbbox() for axes in figure.axes]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
 def test_a_reliability_panel_shows_the_share_against_the_probability():
     curve = pd.DataFrame({"probability": [0.2, 0.8], "share": [0.3, 0.6], "ci_low": [0.1, 0.4], "ci_high": [0.5, 0.8]})
     figure = plots.reliability({"a": curve, "b": curve}, title="Too sure")

@@ -229,21 +229,16 @@ def confusion_matrices(predictions: pd.DataFrame, *, title: str, threshold: floa
     means over the seeds. Rows add up to 100 %, which makes the diagonal the two recalls.
     """
     models = list(dict.fromkeys(predictions["model"]))
-    columns = min(len(models), 3)
-    lines = -(-len(models) // columns)
-    figure, panels = plt.subplots(lines, columns, figsize=(2.9 * columns + 0.6, 2.7 * lines + 0.5), squeeze=False)
-    for axes, model in zip(panels.flat, models, strict=False):
+    figure, panels = _panels(len(models), columns=4, side=1.55, wspace=0.12, hspace=0.3)
+    for axes, model in zip(panels, models, strict=True):
         rows = predictions[predictions["model"] == model]
         called = (rows["probability"] >= threshold).astype(int)
         shares = pd.crosstab(rows["label"], called, normalize="index").reindex(index=[0, 1], columns=[0, 1])
-        sns.heatmap(
-            shares.fillna(0), annot=True, fmt=".0%", cmap="Blues", vmin=0, vmax=1, cbar=False, square=True, ax=axes
-        )
-        axes.set_title(model, fontsize=10, loc="center", parse_math=False)
+        sns.heatmap(shares.fillna(0), annot=True, fmt=".0%", cmap="Blues", vmin=0, vmax=1, cbar=False, ax=axes)
+        axes.set_title(model, fontsize=9, loc="center", parse_math=False)
         axes.set(xlabel="called", ylabel="true", xticklabels=["not", "controv."], yticklabels=["not", "controv."])
-    for axes in panels.flat[len(models) :]:
-        axes.set_axis_off()
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    _label_outer_panels(panels, columns=4)
+    figure.suptitle(title, x=0.01, y=0.99, ha="left", va="top", fontsize=12)
     return figure
 
 
@@ -252,17 +247,16 @@ def reliability(curves: Mapping[str, pd.DataFrame], *, title: str) -> Figure:
 
     `curves` maps a model to `utils.evaluation.reliability_curve`. On the diagonal the model states the true rate.
     """
-    figure, panels = plt.subplots(
-        1, len(curves), figsize=(2.7 * len(curves) + 0.6, 3.7), squeeze=False, sharex=True, sharey=True
-    )
-    for axes, (model, curve) in zip(panels[0], curves.items(), strict=True):
+    figure, panels = _panels(len(curves), columns=3, side=2.1, wspace=0.12, hspace=0.3)
+    for axes, (model, curve) in zip(panels, curves.items(), strict=True):
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
         axes.vlines(curve["probability"], curve["ci_low"], curve["ci_high"], color=BLUE, alpha=0.6)
         sns.lineplot(curve, x="probability", y="share", marker="o", color=BLUE, ax=axes)
-        axes.set(xlabel="stated probability", ylabel="share that is controversial", xlim=(0, 1), ylim=(0, 1))
-        axes.set_title(model, fontsize=10, loc="center", parse_math=False)
-        axes.set_aspect("equal")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+        axes.set(xlabel="stated probability", ylabel="share controversial", xlim=(0, 1), ylim=(0, 1))
+        axes.set_xticks([0.0, 0.25, 0.5, 0.75], ["0", "0.25", "0.5", "0.75"])
+        axes.set_title(model, fontsize=9, loc="center", parse_math=False)
+    _label_outer_panels(panels, columns=3)
+    figure.suptitle(title, x=0.01, y=0.99, ha="left", va="top", fontsize=12)
     return figure
 
 
@@ -284,10 +278,11 @@ def word_importance(table: pd.DataFrame, *, title: str) -> Figure:
         if x > 0 and x + inches > width - 0.4:
             x, line = 0.0, line + 1
         drawn.set_position((x, -line * line_height))
+        points = round(100 * change)
         axes.text(
             x + inches / 2,
             -line * line_height - 0.27,
-            f"{100 * change:+.0f}",
+            f"{points:+d}" if points else "0",
             ha="center",
             va="center",
             fontsize=8,
@@ -300,6 +295,42 @@ def word_importance(table: pd.DataFrame, *, title: str) -> Figure:
     axes.set(xlim=(-0.1, 0.96 * width - 0.1), ylim=(-height + 0.22, 0.22), title=title)
     axes.set_axis_off()
     return figure
+
+
+def _panels(count: int, *, columns: int, side: float, wspace: float, hspace: float) -> tuple[Figure, list[Axes]]:
+    """Square panels, `side` inches wide, at most `columns` in a row, with room for a title above them all.
+
+    Laid out by hand: matplotlib's constrained layout takes seconds for a dozen heat maps.
+    """
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    inner_width = side * (columns + wspace * (columns - 1))
+    inner_height = side * (rows + hspace * (rows - 1))
+    left, bottom, right, top = 0.75, 0.55, 0.15, 0.75
+    width, height = max(left + inner_width + right, 6.0), bottom + inner_height + top
+    figure, grid = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, layout="none")
+    figure.subplots_adjust(
+        left=left / width,
+        right=(left + inner_width) / width,
+        bottom=bottom / height,
+        top=1 - top / height,
+        wspace=wspace,
+        hspace=hspace,
+    )
+    for axes in grid.flat[count:]:
+        axes.remove()
+    return figure, list(grid.flat[:count])
+
+
+def _label_outer_panels(panels: Sequence[Axes], *, columns: int) -> None:
+    """Keep axis labels at the left and where no panel is below (the last row may be short)."""
+    for number, axes in enumerate(panels):
+        if number + columns < len(panels):
+            axes.set_xlabel("")
+            axes.tick_params(labelbottom=False)
+        if number % columns:
+            axes.set_ylabel("")
+            axes.tick_params(labelleft=False)
 
 
 def _drawable(word: str) -> str:
