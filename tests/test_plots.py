@@ -153,6 +153,15 @@ def test_in_a_short_last_row_the_panels_above_the_gap_keep_their_labels():
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
+def test_a_figure_that_was_saved_once_still_has_its_title_clear_of_the_panels(tmp_path):
+    predictions = pd.DataFrame({"model": "m", "label": [0, 1], "probability": [0.2, 0.8]})
+    figure = plots.confusion_matrices(predictions, title="Saved to a file, then shown in the notebook")
+    for _ in range(2):
+        figure.savefig(tmp_path / "figure.png", bbox_inches="tight")
+    draw(figure)
+    assert not figure._suptitle.get_window_extent().overlaps(figure.axes[0].title.get_window_extent())
+
+
 def test_a_reliability_panel_shows_the_share_against_the_probability():
     curve = pd.DataFrame({"probability": [0.2, 0.8], "share": [0.3, 0.6], "ci_low": [0.1, 0.4], "ci_high": [0.5, 0.8]})
     figure = plots.reliability({"a": curve, "b": curve}, title="Too sure")

@@ -48,7 +48,6 @@ def set_style() -> None:
             "figure.figsize": (7.5, 4.0),
             "figure.dpi": 80,
             "savefig.dpi": 110,
-            "figure.constrained_layout.use": True,
             "axes.titlesize": 12,
             "axes.titlelocation": "left",
             "axes.labelsize": 10,
@@ -71,7 +70,7 @@ def vote_histogram(votes: ArrayLike, *, min_votes: int, title: str) -> Figure:
     counts = np.asarray(votes)
     voted = counts[counts > 0]
     edges = np.unique(np.geomspace(1, max(voted.max(initial=1), 2) + 1, 40).astype(int)) - 0.5
-    figure, axes = plt.subplots()
+    figure, axes = plt.subplots(layout="constrained")
     sns.histplot(x=voted, bins=edges.tolist(), color=BLUE, ax=axes)
     axes.set(xscale="log", yscale="log", title=title, ylabel="comments")
     axes.set_xlabel(f"votes (likes + dislikes); {int((counts == 0).sum()):,} comments without a vote are not drawn")
@@ -86,7 +85,7 @@ def interval_growth(intervals: pd.DataFrame, *, band: tuple[float, float], title
 
     `intervals` has one row per number of votes and the columns ``votes``, ``ratio``, ``ci_low``, ``ci_high``.
     """
-    figure, axes = plt.subplots()
+    figure, axes = plt.subplots(layout="constrained")
     axes.axhspan(*band, color=ORANGE, alpha=0.18, label=f"band {band[0]:g} to {band[1]:g}")
     axes.fill_between(
         intervals["votes"], intervals["ci_low"], intervals["ci_high"], color=BLUE, alpha=0.35, label="interval"
@@ -100,7 +99,7 @@ def interval_growth(intervals: pd.DataFrame, *, band: tuple[float, float], title
 
 def yield_heatmap(table: pd.DataFrame, *, title: str, xlabel: str, ylabel: str, number_format: str = ",.0f") -> Figure:
     """Heat map of how many comments a setting labels: rows and columns of `table` are settings, values are numbers."""
-    figure, axes = plt.subplots(figsize=(7.5, 0.5 * len(table) + 1.8))
+    figure, axes = plt.subplots(figsize=(7.5, 0.5 * len(table) + 1.8), layout="constrained")
     sns.heatmap(table, annot=True, fmt=number_format, cmap="viridis", linewidths=0.5, annot_kws={"size": 9}, ax=axes)
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
     axes.tick_params(axis="y", rotation=0)
@@ -109,7 +108,7 @@ def yield_heatmap(table: pd.DataFrame, *, title: str, xlabel: str, ylabel: str, 
 
 def split_sizes(table: pd.DataFrame, *, title: str) -> Figure:
     """Stacked bars: one bar per row of `table` (splits), one part per column (labels), values are comments."""
-    figure, axes = plt.subplots(figsize=(7.5, 0.45 * len(table) + 1.5))
+    figure, axes = plt.subplots(figsize=(7.5, 0.45 * len(table) + 1.5), layout="constrained")
     left = np.zeros(len(table))
     colours = [BLUE, ORANGE, "#bbbbbb", *PALETTE[2:]]
     for column, colour in zip(table.columns, colours, strict=False):
@@ -137,7 +136,9 @@ def training_curves(
     `histories` maps a model's name to a Keras ``history.history`` (``{"loss": [...], "val_loss": [...]}``). Dashed is
     training, solid is validation; a metric that a history lacks is left out of its panel.
     """
-    figure, panels = plt.subplots(1, len(metrics), figsize=(4.2 * len(metrics) + 0.8, 3.6), squeeze=False)
+    figure, panels = plt.subplots(
+        1, len(metrics), figsize=(4.2 * len(metrics) + 0.8, 3.6), squeeze=False, layout="constrained"
+    )
     for axes, metric in zip(panels[0], metrics, strict=True):
         for (name, history), colour in zip(histories.items(), _colours(len(histories)), strict=True):
             for key, style in ((metric, "--"), (f"val_{metric}", "-")):
@@ -158,7 +159,7 @@ def word_map(
 ) -> Figure:
     """Words at their place in a plane: `coordinates` has shape (N, 2), `words` and `topics` (the colour) length N."""
     points = np.asarray(coordinates, dtype=float)
-    figure, axes = plt.subplots(figsize=(7.5, 5.5))
+    figure, axes = plt.subplots(figsize=(7.5, 5.5), layout="constrained")
     sns.scatterplot(x=points[:, 0], y=points[:, 1], hue=topics, style=topics, s=25, ax=axes)
     for (x, y), word in zip(points, words, strict=True):
         axes.annotate(word, (x, y), xytext=(3, 2), textcoords="offset points", fontsize=9, parse_math=False)
@@ -172,7 +173,7 @@ def learning_curve(scores: pd.DataFrame, *, metric: str, title: str, ylabel: str
 
     `scores` has one row per model, label budget and seed, with the columns ``model``, ``label_budget`` and `metric`.
     """
-    figure, axes = plt.subplots()
+    figure, axes = plt.subplots(layout="constrained")
     names = list(dict.fromkeys(scores["model"]))
     colours = dict(zip(names, _colours(len(names)), strict=True))
     sns.lineplot(
@@ -209,7 +210,7 @@ def interval_plot(
     line, such as ``{"chance": 0.5}``.
     """
     rows = table.sort_values(value).reset_index(drop=True)
-    figure, axes = plt.subplots(figsize=(7.5, 0.32 * len(rows) + 1.5))
+    figure, axes = plt.subplots(figsize=(7.5, 0.32 * len(rows) + 1.5), layout="constrained")
     sns.scatterplot(x=rows[value], y=rows.index, color=BLUE, s=45, ax=axes, zorder=3)
     axes.hlines(rows.index, rows["low"], rows["high"], color=BLUE, linewidth=2)
     for (name, place), style in zip((lines or {}).items(), ("--", ":", "-."), strict=False):
@@ -234,9 +235,16 @@ def confusion_matrices(predictions: pd.DataFrame, *, title: str, threshold: floa
         rows = predictions[predictions["model"] == model]
         called = (rows["probability"] >= threshold).astype(int)
         shares = pd.crosstab(rows["label"], called, normalize="index").reindex(index=[0, 1], columns=[0, 1])
-        sns.heatmap(shares.fillna(0), annot=True, fmt=".0%", cmap="Blues", vmin=0, vmax=1, cbar=False, ax=axes)
+        # seaborn's heatmap draws the whole figure to see whether its labels fit: seconds, with a panel per model.
+        axes.imshow(shares.fillna(0), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        for (row, column), share in np.ndenumerate(shares.fillna(0)):
+            ink = "white" if share > 0.5 else "#222222"
+            axes.text(column, row, f"{share:.0%}", ha="center", va="center", color=ink)
         axes.set_title(model, fontsize=9, loc="center", parse_math=False)
-        axes.set(xlabel="called", ylabel="true", xticklabels=["not", "controv."], yticklabels=["not", "controv."])
+        axes.set(xlabel="called", ylabel="true")
+        axes.set_xticks([0, 1], ["not", "controv."])
+        axes.set_yticks([0, 1], ["not", "controv."], rotation=90, va="center")
+        axes.grid(visible=False)
     _label_outer_panels(panels, columns=4)
     figure.suptitle(title, x=0.01, y=0.99, ha="left", va="top", fontsize=12)
     return figure
@@ -269,7 +277,7 @@ def word_importance(table: pd.DataFrame, *, title: str) -> Figure:
     width = 7.5
     largest = max(float(table["change"].abs().max()), 1e-9)
     colours = sns.diverging_palette(245, 40, s=85, l=65, as_cmap=True)
-    figure, axes = plt.subplots(figsize=(width, 1.0), layout="none")
+    figure, axes = plt.subplots(figsize=(width, 1.0))
     x, line, line_height, gap = 0.0, 0, 0.62, 0.14
     for word, change in zip(table["word"], table["change"], strict=True):
         ground = {"facecolor": colours(0.5 + 0.5 * change / largest), "edgecolor": "none", "boxstyle": "round,pad=0.2"}
@@ -308,7 +316,7 @@ def _panels(count: int, *, columns: int, side: float, wspace: float, hspace: flo
     inner_height = side * (rows + hspace * (rows - 1))
     left, bottom, right, top = 0.75, 0.55, 0.15, 0.75
     width, height = max(left + inner_width + right, 6.0), bottom + inner_height + top
-    figure, grid = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, layout="none")
+    figure, grid = plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
     figure.subplots_adjust(
         left=left / width,
         right=(left + inner_width) / width,
