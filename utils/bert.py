@@ -1,0 +1,400 @@
+"""A pretrained BERT as a comment classifier: tokenizer, backbone, batches by length, head (BERT 분류기)."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from utils.files import repository_path
+
+if TYPE_CHECKING:
+    from keras_hub.models import BertBackbone
+    from transformers import BertTokenizer
+
+CONFIG, VOCABULARY, TOKENIZER_CONFIG = "config.json", "vocab.txt", "tokenizer_config.json"
+SAFETENSORS, SAFETENSORS_INDEX, TORCH_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+)
+POOLER = "pooler.dense.weight"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be found or read; the message says what is missing and what to do."""
+
+
+def find_checkpoint(checkpoint: str | Path) -> Path:
+    """Return the folder of a checkpoint, downloading it from the Hugging Face hub if it is a hub name.
+
+    Parameters
+    ----------
+    checkpoint : str or Path
+        A folder in Hugging Face format (a relative path starts at the repository root), or a hub name such as
+        ``"beomi/kcbert-base"``. ``"beomi/kcbert-base@<commit>"`` asks for one commit.
+
+    Returns
+    -------
+    Path
+        A local folder. For a hub name its last part is the commit, so a run can record what it used.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such folder, the hub cannot be reached, or a file is missing.
+    """
+    folder = repository_path(checkpoint)
+    if not folder.is_dir():
+        folder = _download(str(checkpoint))
+    for name in (CONFIG, VOCABULARY, TOKENIZER_CONFIG):
+        if not (folder / name).is_file():
+            raise CheckpointError(
+                f"checkpoint {checkpoint} has no {name}: a folder in Hugging Face format with "
+                f"{CONFIG}, {SAFETENSORS}, {VOCABULARY} and {TOKENIZER_CONFIG} is needed."
+            )
+    return folder
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    repository, _, revision = name.partition("@")
+    files = [CONFIG, VOCABULARY, TOKENIZER_CONFIG, SAFETENSORS]
+    try:
+        if repository.count("/") != 1:
+            raise HFValidationError(repository)
+        folder = Path(snapshot_download(repository, revision=revision or None, allow_patterns=files))
+        if not (folder / SAFETENSORS).is_file():
+            folder = Path(
+                snapshot_download(repository, revision=revision or None, allow_patterns=[*files, TORCH_WEIGHTS])
+            )
+    except HFValidationError as error:
+        raise CheckpointError(
+            f"checkpoint {name} is neither a folder nor a hub name such as beomi/kcbert-base."
+        ) from error
+    except Exception as error:  # the hub client raises many kinds: offline, not found, gated, timeouts
+        raise CheckpointError(
+            f"checkpoint {name} could not be fetched from the Hugging Face hub ({type(error).__name__}): "
+            f"check the name and the network, or give the path of a local folder."
+        ) from error
+    return folder
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return config.json of a BERT checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint is not a BERT.
+    """
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    if config.get("model_type") != "bert":
+        raise CheckpointError(f"checkpoint {folder.name} is a {config.get('model_type')!r} model, a 'bert' is needed.")
+    return config
+
+
+def load_tokenizer(checkpoint: str | Path) -> BertTokenizer:
+    """Load the WordPiece tokenizer of a checkpoint.
+
+    Special tokens typed in a comment, such as ``"[SEP]"``, stay ordinary text (``[``, ``SEP``, ``]``). Its
+    ``model_max_length`` is at most the number of positions the model has (300 for KcBERT). Explained in
+    notebook 04.
+
+    Parameters
+    ----------
+    checkpoint : str or Path
+        See `find_checkpoint`.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint cannot be read, or its vocabulary does not fit its config.
+    """
+    from transformers import BertTokenizer
+
+    folder = find_checkpoint(checkpoint)
+    config = read_config(folder)
+    settings = json.loads((folder / TOKENIZER_CONFIG).read_text(encoding="utf-8"))
+    tokenizer = BertTokenizer(
+        str(folder / VOCABULARY),
+        do_lower_case=settings.get("do_lower_case", False),
+        strip_accents=settings.get("strip_accents"),
+        model_max_length=min(settings.get("model_max_length", math.inf), config["max_position_embeddings"]),
+        split_special_tokens=True,
+    )
+    if len(tokenizer) > config["vocab_size"]:
+        raise CheckpointError(
+            f"checkpoint {folder.name}: {VOCABULARY} has {len(tokenizer)} tokens, "
+            f"but {CONFIG} has room for {config['vocab_size']}."
+        )
+    return tokenizer
+
+
+def encode_comments(tokenizer: BertTokenizer, texts: Sequence[str], max_length: int) -> list[list[int]]:
+    """Turn comments into token ids with [CLS] before and [SEP] behind, cut to `max_length`.
+
+    Parameters
+    ----------
+    tokenizer : BertTokenizer
+        From `load_tokenizer`.
+    texts : sequence of str, length N
+        Cleaned comments; "" is allowed.
+    max_length : int
+        Most token ids of a comment, both special tokens counted; at least 3. Never more than the model has
+        positions, less the one that `CommentBatches` keeps free.
+
+    Returns
+    -------
+    list of N lists of int
+    """
+    if max_length < 3:
+        raise ValueError(f"max_length must be at least 3 ([CLS], one token, [SEP]), got {max_length}")
+    limit = min(max_length, tokenizer.model_max_length - 1)
+    if not len(texts):
+        return []
+    return tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]
+
+
+class CommentBatches(keras.utils.PyDataset):
+    """Comments as batches of similar length, each padded only to its own longest comment (길이별 배치).
+
+    Short comments do not wait for long ones: on web comments this takes a third to a half of the time that
+    padding everything to one length takes. Explained in notebook 04.
+
+    Parameters
+    ----------
+    texts : sequence of str, length N
+        Cleaned comments, at least one.
+    labels : array_like of int, shape (N,), optional
+        Classes; without them a batch is inputs alone, for prediction.
+    tokenizer : BertTokenizer
+        From `load_tokenizer`.
+    max_length : int
+        Where a comment is cut, in tokens.
+    batch_size : int
+        Comments a batch.
+    class_weight : mapping of int to float, optional
+        From `utils.training.class_weights`; becomes the sample weights of the batch.
+    shuffle : bool
+        True for training: the batches are made anew for every epoch, from `seed` and the epoch's number. False
+        for prediction: shortest first; ``predictions[batches.inverse]`` stands in the order of `texts`.
+    seed : int
+        Seed of the shuffling.
+
+    Notes
+    -----
+    A batch is ``(inputs,)``, ``(inputs, labels)`` or ``(inputs, labels, weights)``; the inputs are
+    ``token_ids``, ``segment_ids`` and ``padding_mask``, int32 arrays of shape (B, L) with L the batch's own
+    length. On the TensorFlow backend Keras takes the shape it expects from the first two batches, so the first
+    one gets a spare column of padding where both would be equally long: Keras then knows that L varies.
+    """
+
+    def __init__(
+        self,
+        texts: Sequence[str],
+        labels: ArrayLike | None = None,
+        *,
+        tokenizer: BertTokenizer,
+        max_length: int,
+        batch_size: int = 32,
+        class_weight: Mapping[int, float] | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check_batches(texts, labels, batch_size, class_weight)
+        self.token_ids = encode_comments(tokenizer, texts, max_length)
+        self.lengths = np.array([len(ids) for ids in self.token_ids])
+        self.labels = None if labels is None else np.asarray(labels, np.int32)
+        self.class_weight, self.pad_id = class_weight, tokenizer.pad_token_id
+        self.batch_size, self.shuffle, self.seed, self.epoch = batch_size, shuffle, seed, 0
+        self.batches = self.make_batches()
+        self.inverse = np.argsort(np.concatenate(self.batches))
+
+    def make_batches(self) -> list[NDArray[np.intp]]:
+        """Return the row numbers of every batch of this epoch: rows of similar length stand together."""
+        order, pool = np.arange(len(self.lengths)), len(self.lengths)
+        if self.shuffle:
+            random = np.random.default_rng([self.seed, self.epoch])
+            order, pool = random.permutation(order), 50 * self.batch_size
+        pools = [order[start : start + pool] for start in range(0, len(order), pool)]
+        order = np.concatenate([rows[np.argsort(self.lengths[rows], kind="stable")] for rows in pools])
+        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        return [batches[i] for i in random.permutation(len(batches))] if self.shuffle else batches
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        """Return batch `index`."""
+        rows = self.batches[index]
+        width = self.lengths[rows].max()
+        if index == 0 and len(self) > 1 and width == self.lengths[self.batches[1]].max():
+            width += 1
+        token_ids = np.full((len(rows), width), self.pad_id, np.int32)
+        for row, i in zip(token_ids, rows, strict=True):
+            row[: self.lengths[i]] = self.token_ids[i]
+        mask = (np.arange(width) < self.lengths[rows, None]).astype(np.int32)
+        inputs = {"token_ids": token_ids, "segment_ids": np.zeros_like(token_ids), "padding_mask": mask}
+        if self.labels is None:
+            return (inputs,)
+        if self.class_weight is None:
+            return inputs, self.labels[rows]
+        return inputs, self.labels[rows], np.array([self.class_weight[y] for y in self.labels[rows]], np.float32)
+
+    def on_epoch_end(self) -> None:
+        """Make the next epoch's batches."""
+        self.epoch += 1
+        if self.shuffle:
+            self.batches = self.make_batches()
+
+
+def check_batches(
+    texts: Sequence[str], labels: ArrayLike | None, batch_size: int, class_weight: Mapping[int, float] | None
+) -> None:
+    """Raise ValueError for arguments that `CommentBatches` cannot make batches of."""
+    if not len(texts):
+        raise ValueError("texts is empty, at least one comment is needed")
+    if labels is not None:
+        array = np.asarray(labels)
+        if array.shape != (len(texts),):
+            raise ValueError(f"labels must have one entry per text, shape ({len(texts)},), got {array.shape}")
+        if array.min() < 0:
+            row = int(np.argmax(array < 0))
+            raise ValueError(f"labels has {array[row]} at index {row}; drop undecided comments first")
+    elif class_weight is not None:
+        raise ValueError("class_weight needs labels")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+
+
+def load_backbone(checkpoint: str | Path, *, pretrained: bool = True) -> BertBackbone:
+    """Load the encoder of a BERT checkpoint into KerasHub's `BertBackbone`.
+
+    Parameters
+    ----------
+    checkpoint : str or Path
+        See `find_checkpoint`.
+    pretrained : bool
+        False gives the same architecture with random weights, the control of every transfer experiment.
+
+    Returns
+    -------
+    BertBackbone
+        Inputs ``token_ids``, ``segment_ids``, ``padding_mask``, int32 (B, L); outputs ``sequence_output``
+        (B, L, H) and ``pooled_output`` (B, H), H the hidden size. It computes in the precision of
+        ``keras.config.dtype_policy()``; the weights are float32 always.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint cannot be read.
+
+    Notes
+    -----
+    KerasHub computes GELU by its tanh formula whatever `hidden_act` says. For KcBERT, trained with the erf
+    formula, hidden states differ from PyTorch Transformers by about 1e-3.
+    """
+    from keras_hub.models import BertBackbone
+
+    folder = find_checkpoint(checkpoint)
+    config = read_config(folder)
+    if pretrained:
+        with _keras_hub_folder(folder, config["hidden_size"]) as readable:
+            return BertBackbone.from_preset(str(readable))
+    return BertBackbone(
+        vocabulary_size=config["vocab_size"],
+        num_layers=config["num_hidden_layers"],
+        num_heads=config["num_attention_heads"],
+        hidden_dim=config["hidden_size"],
+        intermediate_dim=config["intermediate_size"],
+        max_sequence_length=config["max_position_embeddings"],
+    )
+
+
+@contextmanager
+def _keras_hub_folder(folder: Path, hidden_size: int) -> Iterator[Path]:
+    """Yield a folder that KerasHub can read: `folder` itself, or a temporary copy with what it lacks."""
+    from safetensors import safe_open
+    from safetensors.numpy import load_file, save_file
+
+    if (folder / SAFETENSORS_INDEX).is_file():
+        yield folder
+        return
+    if (folder / SAFETENSORS).is_file():
+        with safe_open(folder / SAFETENSORS, framework="np") as stored:
+            names = list(stored.keys())
+        if any(name.endswith(POOLER) for name in names):
+            yield folder
+            return
+        tensors = load_file(folder / SAFETENSORS)
+    else:
+        tensors = _convert_torch_weights(folder)
+    if not any(name.endswith(POOLER) for name in tensors):
+        print(f"Checkpoint {folder.name} has no pooler: its sentence vector starts from random weights.")
+        prefix = "bert." if "bert.embeddings.word_embeddings.weight" in tensors else ""
+        kernel = keras.random.truncated_normal((hidden_size, hidden_size), stddev=0.02)
+        tensors[prefix + POOLER] = keras.ops.convert_to_numpy(kernel)
+        tensors[prefix + POOLER.replace("weight", "bias")] = np.zeros(hidden_size, np.float32)
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in (CONFIG, VOCABULARY, TOKENIZER_CONFIG):
+            shutil.copyfile(folder / name, Path(temporary, name))
+        save_file(tensors, Path(temporary, SAFETENSORS), metadata={"format": "pt"})
+        yield Path(temporary)
+
+
+def _convert_torch_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
+    if not (folder / TORCH_WEIGHTS).is_file():
+        raise CheckpointError(f"checkpoint {folder.name} has no weights: {SAFETENSORS} is missing.")
+    try:
+        import torch
+    except ImportError as error:
+        raise CheckpointError(
+            f"checkpoint {folder.name} has only {TORCH_WEIGHTS}, which KerasHub cannot read: install PyTorch "
+            f"(pip install torch==2.13.0) and it is converted, or use a checkpoint with {SAFETENSORS}."
+        ) from error
+    weights = torch.load(folder / TORCH_WEIGHTS, map_location="cpu", weights_only=True)
+    return {name: np.ascontiguousarray(tensor.float().numpy()) for name, tensor in weights.items()}
+
+
+def build_bert_classifier(backbone: BertBackbone, *, num_classes: int = 2, dropout: float = 0.1) -> keras.Model:
+    """Put the classification head on a BERT: sentence vector -> dropout -> dense -> softmax.
+
+    Parameters
+    ----------
+    backbone : BertBackbone
+        From `load_backbone`. With ``backbone.trainable = False`` only the head learns.
+    num_classes : int
+        Number of classes K; column 1 of two is "controversial".
+    dropout : float
+        Share of the sentence vector dropped while training.
+
+    Returns
+    -------
+    keras.Model
+        From ``token_ids``, ``segment_ids`` and ``padding_mask``, int32 (B, L), to probabilities, float32 (B, K).
+
+    Notes
+    -----
+    The head of Devlin et al. 2019, section 4.1. Explained in notebook 04.
+    """
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in backbone.input}
+    sentence_vector = backbone(inputs)["pooled_output"]
+    sentence_vector = keras.layers.Dropout(dropout, name="dropout")(sentence_vector)
+    probabilities = keras.layers.Dense(num_classes, activation="softmax", dtype="float32", name="probabilities")(
+        sentence_vector
+    )
+    return keras.Model(inputs, probabilities, name="bert_classifier")
