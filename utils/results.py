@@ -134,7 +134,7 @@ def _scores(record: Mapping[str, Any]) -> str:
 def _label_budgets(record: Mapping[str, Any]) -> str:
     runs = pd.DataFrame(record["label_budgets"]).groupby(["model", "label_budget"])["auroc"]
     spread = runs.agg(seeds="count", mean="mean", lowest="min", highest="max").reset_index()
-    return _table(spread.to_dict("records"))
+    return _table([dict(row) for _, row in spread.iterrows()])
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
