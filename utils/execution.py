@@ -25,7 +25,14 @@ from utils.files import ROOT, shown
 
 SILENCE_SECONDS = 60
 # Exceptions whose message is written for the person at the keyboard: shown without the class name.
-PLAIN_ERRORS = ("CommentDataError", "RunFolderError", "TooFewLabelsError")
+PLAIN_ERRORS = (
+    "CheckpointError",
+    "ClassifierFolderError",
+    "CommentDataError",
+    "RunFolderError",
+    "TooFewLabelsError",
+    "SystemExit",
+)
 
 
 class NotebookFailed(Exception):
@@ -212,10 +219,11 @@ def run_notebook(
                 execution_timeout=cell_timeout,
                 start_timeout=120,
                 kernel_name="python3",
+                language="python",
                 progress_bar=False,
                 cwd=ROOT,
             )
-    except (PapermillExecutionError, CellTimeoutError, RuntimeError) as error:
+    except Exception as error:  # papermill, nbclient and the kernel raise many kinds
         if running.exists():
             os.replace(running, failed)
         raise _failure(notebook, watch, error, failed) from error
@@ -263,7 +271,7 @@ def _reason(watch: Watch, error: Exception) -> str:
         return "The cell took longer than the step's cell_timeout allows."
     if isinstance(error, DeadKernelError):
         return "The kernel died: it was killed from outside or crashed, most often because memory ran out."
-    return f"The notebook could not be run: {error}"
+    return f"The notebook could not be run: {type(error).__name__}: {error}"
 
 
 def _innermost_line(traceback: Sequence[str]) -> str:

