@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from numbers import Number
 from pathlib import Path
 from typing import Any
@@ -101,11 +102,13 @@ def comment_ids(comments: pd.DataFrame) -> pd.Series:
         `text`, `likes`, `dislikes` and, where there is one, `group`.
     """
     key_columns = [name for name in ("group", "text", "likes", "dislikes") if name in comments]
-    occurrence = comments.groupby(key_columns, sort=False).cumcount()
-    keys = zip(*(comments[name] for name in key_columns), occurrence, strict=True)
-    digests = [
-        hashlib.sha256("\0".join(map(str, key)).encode("utf-8", "surrogatepass")).hexdigest()[:16] for key in keys
-    ]
+    seen: Counter[str] = Counter()
+    digests = []
+    for row in zip(*(comments[name] for name in key_columns), strict=True):
+        key = "\0".join(map(str, row))
+        numbered = f"{key}\0{seen[key]}"
+        seen[key] += 1
+        digests.append(hashlib.sha256(numbered.encode("utf-8", "surrogatepass")).hexdigest()[:16])
     return pd.Series(digests, index=comments.index, name="id", dtype="str")
 
 
@@ -160,7 +163,7 @@ def _chosen(fitting: list[str], ours: str, path: Path, repairs: list[str]) -> st
 def _typed(table: pd.DataFrame, path: Path, repairs: list[str]) -> pd.DataFrame:
     """Return the rows that have text, each column with its type."""
     text = _clean(_texts(table["text"], path, repairs), repairs)
-    blank = text.map(_is_blank).astype(bool)
+    blank = _each(text, _is_blank)
     if blank.all():
         raise CommentDataError(f"{path}: column 'text' is empty in every row: choose the comments' column with COLUMNS")
     if blank.any():
@@ -195,8 +198,8 @@ def _without_repeats(table: pd.DataFrame, repairs: list[str]) -> pd.DataFrame:
 def _texts(values: pd.Series, path: Path, repairs: list[str]) -> pd.Series:
     """Return the texts as Python strings, None where there is none; a number someone wrote is a text too."""
     values = values.astype(object)
-    other = ~values.map(lambda value: isinstance(value, str) or _is_missing(value)).astype(bool)
-    numbers = other & values.map(_is_number).astype(bool)
+    other = _each(values, lambda value: not isinstance(value, str) and not _is_missing(value))
+    numbers = other & _each(values, _is_number)
     _refuse(other & ~numbers, values, "is not text", path)
     if numbers.any():
         repairs.append(f"column 'text': {int(numbers.sum()):,} numbers were taken as text")
@@ -206,12 +209,12 @@ def _texts(values: pd.Series, path: Path, repairs: list[str]) -> pd.Series:
 
 def _clean(values: pd.Series, repairs: list[str]) -> pd.Series:
     """Take out of strings what breaks files and displays; `values` are strings or None."""
-    unclean = values.map(lambda value: isinstance(value, str) and _UNCLEAN.search(value) is not None).astype(bool)
+    unclean = _each(values, _holds(_UNCLEAN))
     if not unclean.any():
         return values
     values = values.copy()
     for what, (pattern, replacement) in _CLEANING.items():
-        hit = unclean & values.map(lambda value, p=pattern: isinstance(value, str) and bool(p.search(value)))
+        hit = unclean & _each(values, _holds(pattern))
         if hit.any():
             values[hit] = [pattern.sub(replacement, value) for value in values[hit]]
             repairs.append(f"column {values.name!r}: {what} in {int(hit.sum()):,} rows")
@@ -219,11 +222,9 @@ def _clean(values: pd.Series, repairs: list[str]) -> pd.Series:
 
 
 def _counts(values: pd.Series, path: Path, repairs: list[str]) -> pd.Series:
-    numbers, written = _numbers(values), pd.Series(False, index=values.index)
-    if not pd.api.types.is_numeric_dtype(values):
-        written = values.map(lambda value: isinstance(value, str) and not value.strip().isdecimal()).astype(bool)
-    missing = values.map(_is_blank).astype(bool)
-    _refuse(missing, values, "is missing", path)
+    numbers = _numbers(values)
+    written = _each(values, lambda value: isinstance(value, str) and not value.strip().isdecimal())
+    _refuse(_each(values, _is_blank), values, "is missing", path)
     _refuse(np.isnan(numbers), values, "is not a number", path)
     _refuse(np.isinf(numbers), values, "is infinite", path)
     _refuse(numbers < 0, values, "is negative", path)
@@ -261,17 +262,17 @@ def _number(value: Any) -> float:
 def _keys(values: pd.Series, path: Path, repairs: list[str]) -> pd.Series:
     """Return ids or groups as strings; 12.0 is 12, as spreadsheets write it."""
     values = values.astype(object)
-    _refuse(values.map(lambda value: not pd.api.types.is_scalar(value)), values, "is a nested value", path)
-    whole = values.map(lambda value: isinstance(value, float) and value.is_integer()).astype(bool)
+    _refuse(_each(values, lambda value: not pd.api.types.is_scalar(value)), values, "is a nested value", path)
+    whole = _each(values, lambda value: isinstance(value, float) and value.is_integer())
     texts = [str(int(value)) if is_whole else str(value) for value, is_whole in zip(values, whole, strict=True)]
     keys = _clean(pd.Series(texts, index=values.index, name=values.name, dtype=object), repairs)
-    _refuse(values.map(_is_missing) | keys.map(_is_blank), values, "is missing", path)
+    _refuse(_each(values, _is_missing) | _each(keys, _is_blank), values, "is missing", path)
     return keys.astype("str")
 
 
 def _ratings(values: pd.Series, repairs: list[str]) -> pd.Series:
     numbers = pd.Series(_numbers(values), index=values.index).replace([np.inf, -np.inf], np.nan)
-    lost = int((numbers.isna() & ~values.map(_is_blank).astype(bool)).sum())
+    lost = int((numbers.isna() & ~_each(values, _is_blank)).sum())
     if lost:
         repairs.append(f"column 'rating': {lost:,} values that are not numbers count as missing")
     whole = not numbers.isna().any() and (numbers == np.floor(numbers)).all() and (numbers.abs() <= LARGEST_COUNT).all()
@@ -280,7 +281,7 @@ def _ratings(values: pd.Series, repairs: list[str]) -> pd.Series:
 
 def _carried(values: pd.Series, repairs: list[str]) -> pd.Series:
     """Return a column that we do not use so that it can be written to Parquet: numbers, else clean text."""
-    if not values.map(lambda value: isinstance(value, str)).any():
+    if values.dtype == object and not _each(values, lambda value: isinstance(value, str)).any():
         values = values.infer_objects()
     if values.dtype != object and not pd.api.types.is_string_dtype(values):
         return values
@@ -291,6 +292,15 @@ def _carried(values: pd.Series, repairs: list[str]) -> pd.Series:
         if numbers.dtype.kind in "if" and (numbers.notna() == clean.notna()).all():
             return numbers
     return clean.astype("str").where(clean.notna())
+
+
+def _each(values: pd.Series, test: Callable[[Any], bool]) -> NDArray[np.bool_]:
+    """Return what `test` says of each value."""
+    return np.fromiter(map(test, values), dtype=bool, count=len(values))
+
+
+def _holds(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and pattern.search(value) is not None
 
 
 def _as_text(value: Any) -> str:
@@ -309,9 +319,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Number) and not isinstance(value, bool | np.bool_ | complex)
 
 
-def _refuse(bad: Any, values: pd.Series, problem: str, path: Path) -> None:
+def _refuse(bad: NDArray[np.bool_], values: pd.Series, problem: str, path: Path) -> None:
     """Raise where any value is bad, naming the first rows and values."""
-    bad = np.asarray(bad, dtype=bool)
     if not bad.any():
         return
     rows = ", ".join(str(row) for row in values.index[bad][:3])

