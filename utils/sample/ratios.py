@@ -21,7 +21,8 @@ BY_CHOICE = {"shared-space": False, "rules": False, "food": True, "leisure": Tru
 UNDISPUTED = ("safety", "experience")
 SPLITS_STRANGERS = ("consideration", "taste")
 SPLITS_FRIENDS = ("cost", "fairness")
-SPLITS_ON_REFUSAL = ("convenience", "habit")
+SPLITS_ON_REFUSAL = ("convenience",)
+SPLITS_ON_APPROVAL = ("habit",)
 
 LIKED, DISLIKED = 1.5, -1.4
 TOPIC_SPREAD, REASON_SPREAD = 0.20, 0.20  # standard deviations, log-odds
@@ -36,16 +37,19 @@ MAX_VOTES = 5000
 def is_split(kind: str, stance: str, reason: str) -> bool:
     """Return whether readers split over a comment of this content.
 
-    No two of the three decide it alone: consideration and taste split readers who meet by chance (shared space, rules)
-    and not those who meet by choice (food, leisure); cost and fairness the other way round; convenience and habit split
-    them only when the comment is against; safety and experience never do.
+    No one of the three decides it alone: consideration and taste split readers who meet by chance (shared space,
+    rules) and not those who meet by choice (food, leisure); cost and fairness split the latter, and the former only
+    when the comment is against; convenience splits readers only when it is against, habit only when it is for;
+    safety and experience never do.
     """
     if reason in SPLITS_STRANGERS:
         return not BY_CHOICE[kind]
     if reason in SPLITS_FRIENDS:
-        return BY_CHOICE[kind]
+        return BY_CHOICE[kind] or stance == "against"
     if reason in SPLITS_ON_REFUSAL:
         return stance == "against"
+    if reason in SPLITS_ON_APPROVAL:
+        return stance == "for"
     return False
 
 

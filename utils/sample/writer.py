@@ -7,9 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from . import lexicon
 from .korean import add_particle, conjugate, final_of
-from .lexicon import EMOJI, ENDINGS, KINDS, LAUGHS, LINK_COMMENTS, LINKS, OPENERS, REASONS, SHORT, STANCES, WEIGHTS
+from .lexicon import (
+    EMOJI,
+    ENDINGS,
+    KINDS,
+    LAUGHS,
+    LINK_COMMENTS,
+    LINKS,
+    OPENERS,
+    REASONS,
+    SHORT,
+    STANCES,
+    TYPOS,
+    WEIGHTS,
+)
 
 Choice = TypeVar("Choice")
 
@@ -49,25 +61,30 @@ def say(rng: random.Random, plain: str, tone: str) -> str:
     return conjugate(plain, ending)
 
 
+def judgement(rng: random.Random, content: Content) -> str:
+    """Say where the comment stands, and nothing else: 별로야."""
+    return say(rng, rng.choice(STANCES[content.stance]), content.tone)
+
+
 def stance_sentence(rng: random.Random, content: Content) -> str:
     """Say what the comment is about and where it stands: 사무실 에어컨은 별로야."""
     kind = KINDS[content.kind]
-    judgement = say(rng, rng.choice(STANCES[content.stance]), content.tone)
+    verdict = judgement(rng, content)
     if rng.random() > TOPIC_IS_NAMED:
-        return f"{rng.choice(kind.settings)} 이런 건 {judgement}"
+        return f"{rng.choice(kind.settings)} 이런 건 {verdict}"
     name = rng.choice(kind.topics[content.topic])
     form = rng.random()
     if form < 0.34:
-        return f"{add_particle(name, '은')} {judgement}"
+        return f"{add_particle(name, '은')} {verdict}"
     if form < 0.56:
-        return f"{rng.choice(kind.settings)} {add_particle(name, '은')} {judgement}"
+        return f"{rng.choice(kind.settings)} {add_particle(name, '은')} {verdict}"
     if form < 0.70:
         sibling = rng.choice([topic for topic in kind.topics if topic != content.topic])
         other = rng.choice(kind.topics[sibling])
-        return f"{add_particle(other, '이나')} {add_particle(name, '이나')} {judgement}"
+        return f"{add_particle(other, '이나')} {add_particle(name, '이나')} {verdict}"
     if form < 0.86:
-        return f"{name} {judgement}"
-    return f"{name}? {judgement}"
+        return f"{name} {verdict}"
+    return f"{name}? {verdict}"
 
 
 def reason_sentence(rng: random.Random, content: Content) -> str:
@@ -101,10 +118,12 @@ def argue(rng: random.Random, content: Content) -> str:
         sentences = [stance_sentence(rng, content), reason_sentence(rng, content)]
         if length < 0.30:
             sentences.reverse()
-        if length > 0.62:
+        if length > 0.55:
             sentences.append(reason_sentence(rng, content))
+    if rng.random() < 0.4:
+        sentences.insert(rng.choice((1, len(sentences))), judgement(rng, content))
     if rng.random() < 0.22:
-        sentences[0] = f"{rng.choice(OPENERS[content.tone])}{rng.choice(('', ',', ' '))} {sentences[0]}".replace("  ", " ")
+        sentences[0] = f"{rng.choice(OPENERS[content.tone])}{rng.choice(('', '', ','))} {sentences[0]}"
     if len(sentences) > 1 and rng.random() < 0.12:
         sentences[-1] = f"{rng.choice(LINKS)} {sentences[-1]}"
     return join_sentences(rng, sentences)
@@ -133,7 +152,7 @@ def rough_up(rng: random.Random, text: str) -> str:
         text = "".join(char for char in text if char != " " or rng.random() > 0.35)
     if rng.random() < 0.06:
         text = swap_neighbours(rng, text)
-    for right, wrong in lexicon.TYPOS:
+    for right, wrong in TYPOS:
         if right in text and rng.random() < 0.12:
             text = text.replace(right, wrong, 1)
     return text
@@ -152,9 +171,12 @@ def write_short(rng: random.Random, mood: str) -> str:
     """Write a comment of one or two words, or one around a link."""
     if mood == "link":
         address = f"https://example.com/{rng.choice(('p', 'post', 'view'))}/{rng.randrange(1000, 99999)}"
-        return f"{rng.choice(LINK_COMMENTS)} {address}" if rng.random() < 0.7 else f"{address} {rng.choice(LINK_COMMENTS)}"
+        words = rng.choice(LINK_COMMENTS)
+        return f"{words} {address}" if rng.random() < 0.7 else f"{address} {words}"
     word = rng.choice(SHORT[mood])
-    tail = rng.choice(("", "", "!", "~", "..", "...", "ㅋ" * rng.randint(2, 9), " " + rng.choice(LAUGHS), rng.choice(EMOJI)))
+    tail = rng.choice(
+        ("", "", "!", "~", "..", "...", "ㅋ" * rng.randint(2, 9), f" {rng.choice(LAUGHS)}", rng.choice(EMOJI))
+    )
     head = f"{rng.choice(OPENERS['informal'])} " if rng.random() < 0.25 else ""
     return head + word + tail
 
