@@ -28,6 +28,7 @@ SAFETENSORS, SAFETENSORS_INDEX, TORCH_WEIGHTS = (
     "pytorch_model.bin",
 )
 POOLER = "pooler.dense.weight"
+BACKBONE = "bert_backbone"  # the layer's name in every classifier, however many a session builds
 
 
 class CheckpointError(ValueError):
@@ -122,17 +123,14 @@ def load_tokenizer(checkpoint: str | Path) -> BertTokenizer:
     CheckpointError
         If the checkpoint cannot be read, or its vocabulary does not fit its config.
     """
-    from transformers import BertTokenizer
-
     folder = find_checkpoint(checkpoint)
     config = read_config(folder)
     settings = json.loads((folder / TOKENIZER_CONFIG).read_text(encoding="utf-8"))
-    tokenizer = BertTokenizer(
-        str(folder / VOCABULARY),
+    tokenizer = make_tokenizer(
+        folder / VOCABULARY,
         do_lower_case=settings.get("do_lower_case", False),
         strip_accents=settings.get("strip_accents"),
-        model_max_length=min(settings.get("model_max_length", math.inf), config["max_position_embeddings"]),
-        split_special_tokens=True,
+        max_length=min(settings.get("model_max_length", math.inf), config["max_position_embeddings"]),
     )
     if len(tokenizer) > config["vocab_size"]:
         raise CheckpointError(
@@ -140,6 +138,31 @@ def load_tokenizer(checkpoint: str | Path) -> BertTokenizer:
             f"but {CONFIG} has room for {config['vocab_size']}."
         )
     return tokenizer
+
+
+def make_tokenizer(
+    vocabulary: Path, *, do_lower_case: bool = False, strip_accents: bool | None = None, max_length: int
+) -> BertTokenizer:
+    """Make a WordPiece tokenizer from vocab.txt that takes special tokens in a text for ordinary text.
+
+    Parameters
+    ----------
+    vocabulary : Path
+        One token a line.
+    do_lower_case, strip_accents : bool
+        As in tokenizer_config.json; both False for Korean, stripping accents would take Hangul apart.
+    max_length : int
+        Number of positions of the model.
+    """
+    from transformers import BertTokenizer
+
+    return BertTokenizer(
+        str(vocabulary),
+        do_lower_case=do_lower_case,
+        strip_accents=strip_accents,
+        model_max_length=max_length,
+        split_special_tokens=True,
+    )
 
 
 def encode_comments(tokenizer: BertTokenizer, texts: Sequence[str], max_length: int) -> list[list[int]]:
@@ -314,7 +337,7 @@ def load_backbone(checkpoint: str | Path, *, pretrained: bool = True) -> BertBac
     config = read_config(folder)
     if pretrained:
         with _keras_hub_folder(folder, config["hidden_size"]) as readable:
-            return BertBackbone.from_preset(str(readable))
+            return BertBackbone.from_preset(str(readable), name=BACKBONE)
     return BertBackbone(
         vocabulary_size=config["vocab_size"],
         num_layers=config["num_hidden_layers"],
@@ -322,6 +345,7 @@ def load_backbone(checkpoint: str | Path, *, pretrained: bool = True) -> BertBac
         hidden_dim=config["hidden_size"],
         intermediate_dim=config["intermediate_size"],
         max_sequence_length=config["max_position_embeddings"],
+        name=BACKBONE,
     )
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import keras
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
+    from transformers import BertTokenizer
 
 FORMAT_VERSION = 1
 MANIFEST = "classifier.json"
@@ -350,3 +351,80 @@ class TextCnnClassifier(TextClassifier):
             )
         model = keras.models.load_model(folder / "model.keras", compile=False)
         return cls(model, read_json(folder / "vocabulary.json"))
+
+
+@register
+class BertClassifier(TextClassifier):
+    """A fine-tuned BERT with its tokenizer.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From `utils.bert.build_bert_classifier`.
+    tokenizer : BertTokenizer
+        From `utils.bert.load_tokenizer`.
+    max_length : int
+        Where a comment is cut, in tokens.
+    """
+
+    kind = "bert"
+
+    def __init__(self, model: "keras.Model", tokenizer: "BertTokenizer", max_length: int) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.num_classes = int(model.output_shape[1])
+
+    def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float32]:
+        """Return float32 probabilities (N, K) of raw comments."""
+        from utils.bert import CommentBatches
+
+        cleaned = [clean_comment(text) for text in check_texts(texts)]
+        if not cleaned:
+            return np.empty((0, self.num_classes), dtype=np.float32)
+        batches = CommentBatches(cleaned, tokenizer=self.tokenizer, max_length=self.max_length, batch_size=64)
+        return np.asarray(self.model.predict(batches, verbose=0), dtype=np.float32)[batches.inverse]
+
+    def settings(self) -> dict[str, Any]:
+        """Return where comments are cut, the head, and the architecture in the words of KerasHub."""
+        from utils.bert import BACKBONE
+
+        backbone = self.model.get_layer(BACKBONE)
+        names = ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length")
+        return {
+            "max_length": self.max_length,
+            "num_classes": self.num_classes,
+            "dropout": self.model.get_layer("dropout").rate,
+            "do_lower_case": self.tokenizer.do_lower_case,
+            "strip_accents": self.tokenizer.strip_accents,
+            "backbone": {name: getattr(backbone, name) for name in names},
+        }
+
+    def write_files(self, folder: Path) -> None:
+        """Write `vocab.txt` and `weights.safetensors`."""
+        ids = self.tokenizer.get_vocab()
+        tokens = sorted(ids, key=lambda token: ids[token])
+        (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
+        weights = {f"{number:04d} {weight.path}": weight for number, weight in enumerate(self.model.weights)}
+        save_file(
+            {name: np.ascontiguousarray(weight) for name, weight in weights.items()}, folder / "weights.safetensors"
+        )
+
+    @classmethod
+    def read_files(cls, folder: Path, settings: Mapping[str, Any]) -> Self:
+        """Rebuild the classifier from its two files."""
+        from keras_hub.models import BertBackbone
+
+        from utils.bert import BACKBONE, build_bert_classifier, make_tokenizer
+
+        backbone = BertBackbone(**settings["backbone"], name=BACKBONE)
+        model = build_bert_classifier(backbone, num_classes=settings["num_classes"], dropout=settings["dropout"])
+        tensors = load_file(folder / "weights.safetensors")
+        model.set_weights([tensors[name] for name in sorted(tensors)])
+        tokenizer = make_tokenizer(
+            folder / "vocab.txt",
+            do_lower_case=settings["do_lower_case"],
+            strip_accents=settings["strip_accents"],
+            max_length=settings["backbone"]["max_sequence_length"],
+        )
+        return cls(model, tokenizer, settings["max_length"])

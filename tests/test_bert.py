@@ -1,0 +1,337 @@
+"""utils.bert: checkpoints, tokenizer, batches by length, classifier; PyTorch Transformers is the reference."""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from utils import bert, training
+from utils.classifier import BertClassifier, ClassifierFolderError, load_classifier
+
+REAL_KCBERT = Path(__file__).resolve().parents[2] / "shared" / "kcbert" / "kcbert-base"
+needs_torch = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="PyTorch is not installed (requirements-torch.txt)"
+)
+TEXTS = ["가 가", "각 갈 감 갑 가 각 갈", "", "가", "간 나 다 ㅋㅋ !", "가 나"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(kcbert_shaped_checkpoint):
+    return bert.load_tokenizer(kcbert_shaped_checkpoint)
+
+
+@pytest.fixture
+def checkpoint(kcbert_shaped_checkpoint, tmp_path):
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(kcbert_shaped_checkpoint, tmp_path / "checkpoint"))
+
+
+def change_config(folder: Path, **changes) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+
+
+def torch_checkpoint(folder: Path, hidden_act: str) -> "object":
+    """Put random weights of PyTorch Transformers, large enough to tell GELUs apart, into `folder`."""
+    import torch
+    from transformers import BertConfig, BertForPreTraining
+
+    change_config(folder, hidden_act=hidden_act)
+    torch.manual_seed(0)
+    model = BertForPreTraining(BertConfig(**json.loads((folder / "config.json").read_text()))).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.endswith("intermediate.dense.weight"):
+                weight.normal_(0, 0.3)
+            elif name.endswith("bias"):
+                weight.normal_(0, 0.05)
+    model.save_pretrained(folder)
+    return model
+
+
+def hidden_difference(folder: Path, model) -> float:
+    import torch
+
+    inputs = bert.CommentBatches(TEXTS, tokenizer=bert.load_tokenizer(folder), max_length=50, batch_size=8)[0][0]
+    ours = bert.load_backbone(folder).predict(inputs, verbose=0)
+    with torch.no_grad():
+        theirs = model.bert(
+            input_ids=torch.tensor(inputs["token_ids"]),
+            token_type_ids=torch.tensor(inputs["segment_ids"]),
+            attention_mask=torch.tensor(inputs["padding_mask"]),
+        )
+    real = inputs["padding_mask"].astype(bool)
+    sequence = np.abs(ours["sequence_output"] - theirs.last_hidden_state.numpy())[real].max()
+    return float(max(sequence, np.abs(ours["pooled_output"] - theirs.pooler_output.numpy()).max()))
+
+
+@needs_torch
+def test_hidden_states_equal_those_of_pytorch_for_the_tanh_gelu(checkpoint):
+    assert hidden_difference(checkpoint, torch_checkpoint(checkpoint, "gelu_pytorch_tanh")) < 2e-5
+
+
+@needs_torch
+def test_hidden_states_stay_close_to_pytorch_for_the_erf_gelu_of_kcbert(checkpoint):
+    difference = hidden_difference(checkpoint, torch_checkpoint(checkpoint, "gelu"))
+    assert 1e-5 < difference < 2e-3
+
+
+@needs_torch
+def test_a_folder_with_only_pytorch_weights_is_converted(checkpoint):
+    import torch
+
+    model = torch_checkpoint(checkpoint, "gelu_pytorch_tanh")
+    (checkpoint / "model.safetensors").unlink()
+    torch.save(model.state_dict(), checkpoint / "pytorch_model.bin")
+    assert hidden_difference(checkpoint, model) < 2e-5
+    assert not (checkpoint / "model.safetensors").exists()
+
+
+def test_without_pytorch_a_folder_with_only_its_weights_says_what_to_install(checkpoint, monkeypatch):
+    (checkpoint / "model.safetensors").rename(checkpoint / "pytorch_model.bin")
+    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    with pytest.raises(bert.CheckpointError, match=r"only pytorch_model.bin.*pip install torch"):
+        bert.load_backbone(checkpoint)
+
+
+def test_a_checkpoint_without_pooler_gets_a_random_one_and_says_so(checkpoint, capsys):
+    from safetensors.numpy import load_file, save_file
+
+    tensors = load_file(checkpoint / "model.safetensors")
+    kept = {name: value for name, value in tensors.items() if "pooler" not in name}
+    save_file(kept, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    backbone = bert.load_backbone(checkpoint)
+    assert "no pooler" in capsys.readouterr().out
+    assert np.allclose(backbone.token_embedding.embeddings, tensors["bert.embeddings.word_embeddings.weight"])
+    assert 0.01 < np.std(backbone.pooled_dense.kernel) < 0.03
+
+
+@pytest.mark.parametrize("name", ["config.json", "vocab.txt", "tokenizer_config.json", "model.safetensors"])
+def test_a_missing_file_is_named(checkpoint, name):
+    (checkpoint / name).unlink()
+    with pytest.raises(bert.CheckpointError, match=name):
+        bert.load_backbone(checkpoint)
+
+
+def test_something_that_is_neither_folder_nor_hub_name_is_refused():
+    with pytest.raises(bert.CheckpointError, match="neither a folder nor a hub name"):
+        bert.find_checkpoint("no/such/folder")
+
+
+def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch):
+    import huggingface_hub
+
+    def offline(*_args, **_kwargs):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    with pytest.raises(bert.CheckpointError, match=r"beomi/kcbert-base could not be fetched.*local folder\.$"):
+        bert.find_checkpoint("beomi/kcbert-base")
+
+
+def test_a_hub_name_may_carry_a_commit(monkeypatch, checkpoint):
+    import huggingface_hub
+
+    asked = []
+
+    def fetch(repository, *, revision, allow_patterns):
+        asked.append((repository, revision))
+        return str(checkpoint)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    assert bert.find_checkpoint("beomi/kcbert-base@0123abc") == checkpoint
+    assert asked == [("beomi/kcbert-base", "0123abc")]
+
+
+def test_a_model_that_is_no_bert_is_refused(checkpoint):
+    change_config(checkpoint, model_type="electra")
+    with pytest.raises(bert.CheckpointError, match="'electra'"):
+        bert.load_backbone(checkpoint)
+
+
+def test_a_vocabulary_larger_than_the_embedding_is_refused(checkpoint):
+    change_config(checkpoint, vocab_size=100)
+    with pytest.raises(bert.CheckpointError, match="room for 100"):
+        bert.load_tokenizer(checkpoint)
+
+
+def test_the_random_control_has_the_same_shape_and_other_weights(kcbert_shaped_checkpoint):
+    training.set_seeds(0)
+    pretrained = bert.load_backbone(kcbert_shaped_checkpoint)
+    random = bert.load_backbone(kcbert_shaped_checkpoint, pretrained=False)
+    assert [tuple(w.shape) for w in random.weights] == [tuple(w.shape) for w in pretrained.weights]
+    assert not np.allclose(random.token_embedding.embeddings, pretrained.token_embedding.embeddings)
+    assert random.max_sequence_length == pretrained.max_sequence_length == 300
+
+
+def test_special_tokens_typed_in_a_comment_stay_ordinary_text(tokenizer):
+    special = {tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.mask_token_id, tokenizer.pad_token_id}
+    (ids,) = bert.encode_comments(tokenizer, ["[CLS] 가 [SEP] [MASK] [PAD]"], 50)
+    assert (ids[0], ids[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
+    assert not special & set(ids[1:-1])
+
+
+def test_comments_are_cut_to_the_length_and_to_the_positions_of_the_model(tokenizer):
+    long, short = bert.encode_comments(tokenizer, ["가 " * 500, "가"], 400)
+    assert len(long) == 299 and long[-1] == tokenizer.sep_token_id
+    assert short == [tokenizer.cls_token_id, tokenizer.convert_tokens_to_ids("가"), tokenizer.sep_token_id]
+    assert [len(ids) for ids in bert.encode_comments(tokenizer, ["가 나 다", ""], 4)] == [4, 2]
+
+
+def test_a_length_without_room_for_a_token_is_refused(tokenizer):
+    with pytest.raises(ValueError, match="max_length"):
+        bert.encode_comments(tokenizer, ["가"], 2)
+
+
+@pytest.mark.skipif(not REAL_KCBERT.is_dir(), reason="the real vocabulary of KcBERT is not here")
+def test_kcbert_tokenizer_keeps_case_and_whole_syllables():
+    tokenizer = bert.load_tokenizer(REAL_KCBERT)
+    assert (len(tokenizer), tokenizer.model_max_length) == (30000, 300)
+    assert "".join(tokenizer.tokenize("안녕하세요")).replace("##", "") == "안녕하세요"
+    assert tokenizer.tokenize("LG") != tokenizer.tokenize("lg")
+
+
+def rows_of(batch, tokenizer):
+    """The texts' token lists of a batch, unpadded."""
+    return [
+        ids[mask.astype(bool)].tolist() for ids, mask in zip(batch["token_ids"], batch["padding_mask"], strict=True)
+    ]
+
+
+def test_prediction_batches_hold_every_comment_once_and_give_the_order_back(tokenizer):
+    batches = bert.CommentBatches(TEXTS, tokenizer=tokenizer, max_length=20, batch_size=4)
+    rows = [row for i in range(len(batches)) for row in rows_of(batches[i][0], tokenizer)]
+    assert [rows[i] for i in batches.inverse] == bert.encode_comments(tokenizer, TEXTS, 20)
+    assert [len(row) for row in rows] == sorted(len(row) for row in rows)
+
+
+def test_a_batch_is_padded_to_its_own_longest_comment(tokenizer):
+    batches = bert.CommentBatches(TEXTS, tokenizer=tokenizer, max_length=20, batch_size=3)
+    inputs = batches[1][0]
+    assert inputs["token_ids"].shape == inputs["segment_ids"].shape == (3, 9)
+    assert (inputs["token_ids"][inputs["padding_mask"] == 0] == tokenizer.pad_token_id).all()
+    assert inputs["segment_ids"].sum() == 0
+    assert {array.dtype for array in inputs.values()} == {np.dtype("int32")}
+
+
+def test_training_batches_change_with_the_epoch_and_repeat_with_the_seed(tokenizer):
+    def epochs(seed):
+        batches = bert.CommentBatches(
+            [f"가 {'나 ' * (i % 5)}" for i in range(64)],
+            np.arange(64),
+            tokenizer=tokenizer,
+            max_length=20,
+            batch_size=8,
+            shuffle=True,
+            seed=seed,
+        )
+        seen = []
+        for _ in range(2):
+            seen.append(np.concatenate([batches[i][1] for i in range(len(batches))]).tolist())
+            batches.on_epoch_end()
+        return seen
+
+    first, second = epochs(0)
+    assert sorted(first) == sorted(second) == list(range(64))
+    assert first != second
+    assert epochs(0) == [first, second] != epochs(1)
+
+
+def test_sample_weights_follow_the_class(tokenizer):
+    batches = bert.CommentBatches(
+        TEXTS, [0, 1, 0, 0, 1, 0], tokenizer=tokenizer, max_length=20, class_weight={0: 0.75, 1: 1.5}, shuffle=True
+    )
+    _, labels, weights = batches[0]
+    assert weights.tolist() == [1.5 if label else 0.75 for label in labels]
+    assert sum(weights) == pytest.approx(6.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"texts": []}, "texts is empty"),
+        ({"labels": [0]}, "one entry per text"),
+        ({"labels": [0, 0, -1, 0, 0, 0]}, "-1 at index 2"),
+        ({"class_weight": {0: 1.0, 1: 1.0}}, "needs labels"),
+        ({"batch_size": 0}, "batch_size"),
+    ],
+)
+def test_batches_refuse_what_they_cannot_batch(tokenizer, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        bert.CommentBatches(**{"texts": TEXTS, "tokenizer": tokenizer, "max_length": 20} | arguments)
+
+
+def small_classifier(folder, seed=0, **arguments):
+    training.set_seeds(seed)
+    return bert.build_bert_classifier(bert.load_backbone(folder), **arguments)
+
+
+def test_lengths_may_vary_though_the_first_two_batches_are_equally_long(kcbert_shaped_checkpoint, tokenizer):
+    texts = ["가 나"] * 4 + ["가 나 다 라 마 바"] * 2 + ["가"]
+    batches = bert.CommentBatches(texts, [0, 1] * 3 + [1], tokenizer=tokenizer, max_length=20, batch_size=2)
+    batches.batches = [np.array([0, 1]), np.array([2, 3]), np.array([4, 5]), np.array([6])]
+    assert [batches[i][0]["token_ids"].shape for i in range(4)] == [(2, 5), (2, 4), (2, 8), (1, 3)]
+    model = small_classifier(kcbert_shaped_checkpoint)
+    model.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
+    history = model.fit(batches, epochs=1, verbose=0)
+    assert np.isfinite(history.history["loss"][0])
+
+
+def test_padding_does_not_change_a_prediction(kcbert_shaped_checkpoint, tokenizer):
+    model = small_classifier(kcbert_shaped_checkpoint)
+    together = bert.CommentBatches(TEXTS, tokenizer=tokenizer, max_length=20, batch_size=6)
+    alone = bert.CommentBatches(TEXTS, tokenizer=tokenizer, max_length=20, batch_size=1)
+    ours = model.predict(together, verbose=0)[together.inverse]
+    assert ours == pytest.approx(model.predict(alone, verbose=0)[alone.inverse], abs=1e-5)
+
+
+def test_the_classifier_ends_in_a_softmax_over_the_classes(kcbert_shaped_checkpoint, tokenizer):
+    model = small_classifier(kcbert_shaped_checkpoint, num_classes=3, dropout=0.4)
+    probabilities = model.predict(bert.CommentBatches(TEXTS, tokenizer=tokenizer, max_length=20), verbose=0)
+    assert probabilities.shape == (len(TEXTS), 3)
+    assert probabilities.sum(1) == pytest.approx(np.ones(len(TEXTS)), abs=1e-5)
+    assert model.get_layer("dropout").rate == 0.4
+
+
+def test_a_frozen_backbone_leaves_only_the_head_to_train(kcbert_shaped_checkpoint):
+    model = small_classifier(kcbert_shaped_checkpoint)
+    model.get_layer("bert_backbone").trainable = False
+    assert [tuple(weight.shape) for weight in model.trainable_weights] == [(48, 2), (2,)]
+
+
+def test_the_same_seed_fine_tunes_to_the_same_weights(kcbert_shaped_checkpoint, tokenizer):
+    def fit(seed):
+        model = small_classifier(kcbert_shaped_checkpoint, seed)
+        model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", jit_compile=False)
+        batches = bert.CommentBatches(
+            TEXTS * 3, [0, 1, 0, 0, 1, 0] * 3, tokenizer=tokenizer, max_length=20, batch_size=4, shuffle=True, seed=seed
+        )
+        model.fit(batches, epochs=2, verbose=0)
+        return model.get_layer("probabilities").get_weights()[0]
+
+    assert np.array_equal(fit(0), fit(0))
+    assert not np.array_equal(fit(0), fit(1))
+
+
+def test_a_saved_classifier_predicts_the_same_on_raw_text(kcbert_shaped_checkpoint, tokenizer, tmp_path):
+    ours = BertClassifier(small_classifier(kcbert_shaped_checkpoint), tokenizer, 20)
+    ours.save(tmp_path / "saved")
+    raw = ["가ㅋㅋㅋㅋㅋㅋ", "", "나 https://example.com 다", "[SEP] 가", "가 " * 900]
+    again = load_classifier(tmp_path / "saved")
+    assert again.predict_proba(raw).shape == (5, 2)
+    assert again.predict_proba(raw).dtype == np.float32
+    assert np.array_equal(again.predict_proba(raw), ours.predict_proba(raw))
+    assert again.predict_proba(["가ㅋㅋ"])[0] == pytest.approx(ours.predict_proba(raw)[0], abs=1e-6)
+    assert again.predict_proba([]).shape == (0, 2)
+
+
+def test_an_altered_classifier_is_refused(kcbert_shaped_checkpoint, tokenizer, tmp_path):
+    BertClassifier(small_classifier(kcbert_shaped_checkpoint), tokenizer, 20).save(tmp_path / "saved")
+    with (tmp_path / "saved" / "vocab.txt").open("a") as vocabulary:
+        vocabulary.write("몰래\n")
+    with pytest.raises(ClassifierFolderError, match=r"vocab\.txt was altered"):
+        load_classifier(tmp_path / "saved")
