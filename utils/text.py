@@ -164,6 +164,6 @@ def encode_tokens(
         raise ValueError(f"max_length must be at least 1, not {max_length}")
     ids = np.full((len(sentences), max_length), PAD, dtype=np.int32)
     for row, sentence in enumerate(sentences):
-        found = [vocabulary.get(token, UNKNOWN) for token in sentence[:max_length]]
+        found = [max(vocabulary.get(token, UNKNOWN), UNKNOWN) for token in sentence[:max_length]]
         ids[row, : len(found)] = found
     return ids
