@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.bert import CONFIG, SAFETENSORS, TOKENIZER_CONFIG, VOCABULARY
+from utils.bert import CONFIG, SAFETENSORS, TOKENIZER_CONFIG, VOCABULARY, load_backbone
 from utils.files import atomic_path
 
 if TYPE_CHECKING:
@@ -306,7 +306,7 @@ def encode_sentences(tokenizer: BertTokenizer, texts: Sequence[str]) -> list[lis
     """
     sentences = [split_sentences(text) for text in texts]
     flat = [sentence for comment in sentences for sentence in comment]
-    ids = iter(tokenizer(flat, add_special_tokens=False)["input_ids"] if flat else [])
+    ids = iter(tokenizer(flat, add_special_tokens=False, verbose=False)["input_ids"] if flat else [])
     encoded = [[next(ids) for _ in comment] for comment in sentences]
     encoded = [[sentence for sentence in comment if sentence] for comment in encoded]
     return [comment for comment in encoded if comment]
@@ -346,23 +346,6 @@ def build_pretraining_model(backbone: BertBackbone) -> keras.Model:
     )(encoded["sequence_output"], mask_positions=inputs["mask_positions"])
     next_sentence = keras.layers.Dense(2, name="next_sentence")(encoded["pooled_output"])
     return keras.Model(inputs, {"masked_lm": masked_lm, "next_sentence": next_sentence}, name="bert_pretraining")
-
-
-def compile_pretraining(model: keras.Model, learning_rate: Any, *, jit_compile: bool = True) -> None:
-    """Compile with both losses, each averaged over what it applies to, and their accuracies.
-
-    The mean is over the masked tokens (or the pairs) alone: unused slots weigh nothing.
-    """
-    model.compile(
-        optimizer=keras.optimizers.AdamW(learning_rate, weight_decay=0.01, beta_2=0.98, epsilon=1e-6, clipnorm=1.0),
-        loss={name: _weighted_cross_entropy() for name in ("masked_lm", "next_sentence")},
-        weighted_metrics={name: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")] for name in model.output},
-        jit_compile=jit_compile,
-    )
-
-
-def _weighted_cross_entropy() -> keras.losses.Loss:
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
 
 
 def save_checkpoint(model: keras.Model, vocabulary: Sequence[str], folder: Path) -> None:
@@ -411,6 +394,30 @@ def save_checkpoint(model: keras.Model, vocabulary: Sequence[str], folder: Path)
         (temporary / TOKENIZER_CONFIG).write_text(json.dumps(tokenizer_config, indent=2) + "\n", encoding="utf-8")
         write_vocabulary(vocabulary, temporary)
         save_file(_hugging_face_weights(model, backbone), temporary / SAFETENSORS, metadata={"format": "pt"})
+
+
+def load_pretraining_model(folder: Path) -> keras.Model:
+    """Build the model of `build_pretraining_model` again from a folder that `save_checkpoint` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint cannot be read.
+    """
+    from safetensors.numpy import load_file
+
+    model = build_pretraining_model(load_backbone(folder))
+    stored = load_file(folder / SAFETENSORS)
+    head = model.get_layer("masked_lm")
+    for layer, name in (
+        (head._intermediate_dense, "cls.predictions.transform.dense"),
+        (model.get_layer("next_sentence"), "cls.seq_relationship"),
+    ):
+        layer.set_weights([stored[f"{name}.weight"].T, stored[f"{name}.bias"]])
+    norm = "cls.predictions.transform.LayerNorm"
+    head._intermediate_layer_norm.set_weights([stored[f"{norm}.weight"], stored[f"{norm}.bias"]])
+    head._bias.assign(stored["cls.predictions.bias"])
+    return model
 
 
 def write_vocabulary(vocabulary: Sequence[str], folder: Path) -> Path:
