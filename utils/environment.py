@@ -1,6 +1,7 @@
 """What the notebooks need installed, checked in their setup cell before anything slow is imported."""
 
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -44,6 +45,7 @@ def check_environment(root: Path, *, in_colab: bool = False) -> None:
     if trouble:
         remedy = "choose Runtime > Disconnect and delete runtime, then run this cell" if in_colab else "run make setup"
         raise SystemExit(f"{trouble}: {remedy}, and start the notebook again.")
+    warnings.filterwarnings("ignore", message="IProgress not found")  # text progress bars are wanted here
     python = ".".join(map(str, sys.version_info[:3]))
     print(", ".join([f"Python {python}", *(f"{name} {metadata.version(name)}" for name in SHOWN)]))
 

@@ -150,21 +150,24 @@ class WatchedEngine(Engine):
         kernel_name: str,
         *,
         watch: Watch,
+        kernel_log: Path,
         execution_timeout: int,
         start_timeout: int,
         **kwargs: Any,
     ) -> Any:
-        """Run all cells, then end whatever the kernel has left running."""
+        """Run all cells, then end whatever the kernel has left running; native messages go to `kernel_log`."""
         client = _Client(
             nb_man,
             kernel_name=kernel_name,
             timeout=execution_timeout,
             startup_timeout=start_timeout,
-            extra_arguments=["--log-level=ERROR"],  # or every kernel warns about its transport
+            # Or every kernel warns about its transport, and what native libraries log goes into the notebook.
+            extra_arguments=["--log-level=ERROR", "--IPKernelApp.capture_fd_output=False"],
         )
         client.watch = watch
         try:
-            return client.execute()
+            with kernel_log.open("wb") as log:
+                return client.execute(stderr=log)
         finally:
             watch.end_kernel(signal.SIGKILL)
 
@@ -177,7 +180,7 @@ def run_notebook(
 ) -> dict[str, Any]:
     """Execute a notebook into the run folder and return its seconds and peak memory.
 
-    While it runs it is `.<name>.running.ipynb`; it becomes `<name>.ipynb` when it ends well and
+    What native libraries write to stderr goes to `<name>.log`. While it runs it is `.<name>.running.ipynb`; it becomes `<name>.ipynb` when it ends well and
     `<name>.failed.ipynb` when it does not.
 
     Parameters
@@ -216,6 +219,7 @@ def run_notebook(
                 parameters=dict(parameters),
                 engine_name="watched",
                 watch=watch,
+                kernel_log=run_folder / f"{name}.log",
                 execution_timeout=cell_timeout,
                 start_timeout=120,
                 kernel_name="python3",
