@@ -38,11 +38,12 @@ import sys
 from pathlib import Path
 
 os.environ |= {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "TOKENIZERS_PARALLELISM": "false"}
+REPOSITORY, REVISION = "https://github.com/<repository>", "<revision>"
 IN_COLAB, CLONE = "google.colab" in sys.modules, Path("/content/<folder>")
 if IN_COLAB and not (CLONE / ".installed").exists():
     if "keras" in sys.modules:
         raise SystemExit("Keras is already imported: choose Runtime > Restart session and run this cell first.")
-    clone = f"[ -d {CLONE} ] || git clone -q --depth 1 -b <revision> https://github.com/<repository> {CLONE}"
+    clone = f"[ -d {CLONE} ] || git clone -q --depth 1 -b {REVISION} {REPOSITORY} {CLONE}"
     install = f"{sys.executable} -m pip install -q -r {CLONE}/requirements-colab.txt && touch {CLONE}/.installed"
     if subprocess.run(f"({clone}) && {install}", shell=True).returncode != 0:
         raise SystemExit("Cloning or installing failed, the lines above say why: run this cell again.")
