@@ -1,0 +1,156 @@
+"""Both pretraining tasks by hand, and the checkpoint held against PyTorch Transformers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from utils.pretraining import (
+    CLS,
+    MASK,
+    PAD,
+    SEP,
+    SPECIAL_TOKENS,
+    Pair,
+    PretrainingBatches,
+    build_pretraining_model,
+    draw_pair,
+    load_pretraining_model,
+    mask_tokens,
+    pack_pairs,
+    save_checkpoint,
+    split_sentences,
+    train_wordpiece,
+)
+
+VOCABULARY = [*SPECIAL_TOKENS, *(chr(0xAC00 + code) for code in range(55))]
+ROWS = np.array([[CLS, *range(5, 25), SEP, *([PAD] * 10)]] * 500, np.int32)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("좋아요. 싫어요!", ["좋아요.", "싫어요!"]),
+        ("좋아요ㅋㅋㅋ 싫어요ㅠㅠ", ["좋아요ㅋㅋㅋ", "싫어요ㅠㅠ"]),
+        ("평점 3.5 줍니다", ["평점 3.5 줍니다"]),
+        ("한 줄\n두 줄", ["한 줄", "두 줄"]),
+        ("좋아요. ㅋㅋ", ["좋아요. ㅋㅋ"]),
+        ("  ", []),
+    ],
+)
+def test_sentences_end_where_a_reader_would_end_them(text: str, sentences: list[str]) -> None:
+    assert split_sentences(text) == sentences
+
+
+def test_wordpiece_has_special_tokens_first_and_keeps_hangul_whole() -> None:
+    vocabulary = train_wordpiece(["도서관 도서관 급식"] * 20, vocabulary_size=40)
+    assert vocabulary[:5] == SPECIAL_TOKENS
+    assert "도서관" in vocabulary
+    assert len(vocabulary) <= 40
+
+
+def test_masking_hides_15_percent_by_the_80_10_10_rule() -> None:
+    masked = mask_tokens(ROWS, np.random.default_rng(0), vocabulary_size=60)
+    used = masked.weights > 0
+    assert (used.sum(1) == 3).all()  # 15 % of 20 ordinary tokens
+    shown = np.take_along_axis(masked.token_ids, masked.positions, 1)[used]
+    original = np.take_along_axis(ROWS, masked.positions, 1)[used]
+    np.testing.assert_array_equal(masked.labels[used], original)
+    assert np.mean(shown == MASK) == pytest.approx(0.8, abs=0.04)
+    assert np.mean(shown == original) == pytest.approx(0.1, abs=0.04)
+
+
+def test_masking_never_chooses_a_special_token_or_changes_another_place() -> None:
+    masked = mask_tokens(ROWS, np.random.default_rng(0), vocabulary_size=60)
+    assert (masked.labels[masked.weights > 0] >= len(SPECIAL_TOKENS)).all()
+    changed = masked.token_ids != ROWS
+    chosen = np.zeros_like(changed)
+    np.put_along_axis(chosen, masked.positions, masked.weights > 0, 1)
+    assert not (changed & ~chosen).any()
+
+
+def test_half_of_the_pairs_get_a_sentence_of_another_comment() -> None:
+    comments = [[[10, 11], [12, 13]], [[20], [21]], [[30], [31]]]
+    random = np.random.default_rng(0)
+    pairs = [draw_pair(comments, 0, random) for _ in range(2000)]
+    assert np.mean([pair.replaced for pair in pairs]) == pytest.approx(0.5, abs=0.04)
+    assert all((pair.second == [12, 13]) == (pair.replaced == 0) for pair in pairs)
+
+
+def test_a_comment_of_one_sentence_trains_masked_lm_alone() -> None:
+    assert draw_pair([[[10]], [[20], [21]]], 0, np.random.default_rng(0)) == Pair([10], [], 0, 0.0)
+
+
+def test_pairs_are_packed_with_separators_and_the_longer_sentence_is_cut() -> None:
+    token_ids, segment_ids = pack_pairs([Pair([10] * 9, [20, 21], 0, 1.0), Pair([10], [], 0, 0.0)], 8)
+    assert token_ids[0].tolist() == [CLS, 10, 10, 10, SEP, 20, 21, SEP]
+    assert segment_ids[0].tolist() == [0, 0, 0, 0, 0, 1, 1, 1]
+    assert token_ids[1].tolist() == [CLS, 10, SEP, PAD, PAD, PAD, PAD, PAD]
+
+
+def test_the_same_seed_deals_the_same_batches_and_an_epoch_sees_every_comment() -> None:
+    comments = [[[10 + row], [30 + row]] for row in range(8)]
+    make = {"vocabulary_size": 60, "steps": 2, "batch_size": 4, "length": 12, "seed": 3}
+    one, other = PretrainingBatches(comments, **make), PretrainingBatches(comments, **make)
+    for name, values in one[1][0].items():
+        np.testing.assert_array_equal(values, other[1][0][name])
+    assert sorted(one.deal(0) + one.deal(1)) == list(range(8))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple:
+    import keras
+    from keras_hub.models import BertBackbone
+
+    keras.utils.set_random_seed(0)
+    backbone = BertBackbone(
+        vocabulary_size=60, num_layers=2, num_heads=2, hidden_dim=16, intermediate_dim=32, max_sequence_length=32
+    )
+    model = build_pretraining_model(backbone)
+    random = np.random.default_rng(0)  # away from zero biases and unit norms, which would hide a swapped tensor
+    model.set_weights([weight + random.normal(0, 0.1, weight.shape) for weight in model.get_weights()])
+    folder = tmp_path_factory.mktemp("checkpoint") / "bert-tiny"
+    save_checkpoint(model, VOCABULARY, folder)
+    return model, folder
+
+
+def inputs() -> dict[str, np.ndarray]:
+    token_ids, segment_ids = pack_pairs([Pair([10, 11, 12], [20, 21], 0, 1.0), Pair([30, 31], [], 0, 0.0)], 10)
+    mask = (token_ids != PAD).astype(np.int32)
+    return {
+        "token_ids": token_ids,
+        "segment_ids": segment_ids,
+        "padding_mask": mask,
+        "mask_positions": np.array([[1, 2], [1, 2]], np.int32),
+    }
+
+
+def test_a_saved_checkpoint_comes_back_with_both_heads(checkpoint: tuple) -> None:
+    model, folder = checkpoint
+    again = load_pretraining_model(folder).predict(inputs(), verbose=0)
+    for name, values in model.predict(inputs(), verbose=0).items():
+        np.testing.assert_allclose(again[name], values, atol=1e-5)
+
+
+def test_pytorch_transformers_gives_the_same_logits_of_both_heads(checkpoint: tuple) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is for comparisons only: requirements-torch.txt")
+    from transformers import BertForPreTraining
+
+    model, folder = checkpoint
+    ours, batch = model.predict(inputs(), verbose=0), inputs()
+    peer = BertForPreTraining.from_pretrained(folder, attn_implementation="eager").eval()
+    with torch.no_grad():
+        theirs = peer(
+            input_ids=torch.tensor(batch["token_ids"], dtype=torch.long),
+            token_type_ids=torch.tensor(batch["segment_ids"], dtype=torch.long),
+            attention_mask=torch.tensor(batch["padding_mask"], dtype=torch.long),
+        )
+    masked = np.take_along_axis(theirs.prediction_logits.numpy(), batch["mask_positions"][:, :, None], 1)
+    np.testing.assert_allclose(ours["masked_lm"], masked, atol=2e-5)
+    np.testing.assert_allclose(ours["next_sentence"], theirs.seq_relationship_logits.numpy(), atol=2e-5)
+
+
+def test_a_failed_save_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(AttributeError):
+        save_checkpoint(None, VOCABULARY, tmp_path / "bert-tiny")  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
