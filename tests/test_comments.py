@@ -178,6 +178,7 @@ REPAIRED = {
     "NUL in a .csv": ("c.csv", csv("글\0자,3,4"), ["글자"], [3], "1 NUL characters were removed"),
     "NUL in JSON": ("c.json", r'[{"text": "글\u0000자", "likes": 3, "dislikes": 4}]', ["글자"], [3], "NUL characters"),
     "surrogate": ("c.json", r'[{"text": "\ud800", "likes": 3, "dislikes": 4}]', ["\ufffd"], [3], "surrogates were"),
+    "mark, surrogate": ("c.json", r'[{"text": "\u202e\ud800", "likes": 3, "dislikes": 4}]', ["\ufffd"], [3], "marks"),
     "direction marks": ("c.csv", csv("\u202egnp.exe,3,4"), ["gnp.exe"], [3], "direction marks were removed in 1 rows"),
     "repeated ids": ("c.csv", "id,text,likes,dislikes\n1,글,3,4\n1,둘,5,6\n", ["글"], [3], "1 rows with the id of an"),
     "repeated rows": ("c.csv", csv("글,3,4", "글,3,4"), ["글", "글"], [3, 3], "1 rows equal to an earlier row"),

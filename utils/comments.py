@@ -209,15 +209,14 @@ def _texts(values: pd.Series, path: Path, repairs: list[str]) -> pd.Series:
 
 def _clean(values: pd.Series, repairs: list[str]) -> pd.Series:
     """Take out of strings what breaks files and displays; `values` are strings or None."""
-    unclean = _each(values, _holds(_UNCLEAN))
-    if not unclean.any():
+    if not _each(values, _holds(_UNCLEAN)).any():
         return values
-    values = values.copy()
     for what, (pattern, replacement) in _CLEANING.items():
-        hit = unclean & _each(values, _holds(pattern))
-        if hit.any():
-            values[hit] = [pattern.sub(replacement, value) for value in values[hit]]
-            repairs.append(f"column {values.name!r}: {what} in {int(hit.sum()):,} rows")
+        hits = int(_each(values, _holds(pattern)).sum())
+        if hits:
+            cleaned = [pattern.sub(replacement, value) if isinstance(value, str) else value for value in values]
+            values = pd.Series(cleaned, index=values.index, name=values.name, dtype=object)
+            repairs.append(f"column {values.name!r}: {what} in {hits:,} rows")
     return values
 
 
