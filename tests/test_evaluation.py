@@ -10,6 +10,7 @@ from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
 from utils.evaluation import (
+    BOOTSTRAP_METRICS,
     average_over_seeds,
     check_same_rows,
     choose_threshold,
@@ -167,6 +168,14 @@ def test_models_scored_on_other_comments_are_refused_with_name_and_counts(two_mo
         check_same_rows(pd.concat([two_models, odd]))
 
 
+def test_a_model_that_lacks_comments_and_one_that_has_more_are_both_refused(two_models):
+    row = two_models.index[0]
+    with pytest.raises(ValueError, match=r"good \(seed 0\).*it lacks 1, and it has 0 more"):
+        check_same_rows(two_models.drop(row))
+    with pytest.raises(ValueError, match=r"good \(seed 0\).*it lacks 0, and it has 1 more"):
+        check_same_rows(pd.concat([two_models, two_models.loc[[row]].assign(id="another")]))
+
+
 def test_the_order_of_the_rows_does_not_matter(two_models):
     shuffled = two_models.sample(frac=1, random_state=0)
     check_same_rows(shuffled)
@@ -243,7 +252,8 @@ def test_a_draw_scores_like_scikit_learn_on_the_repeated_comments(seed):
 
 def test_a_draw_without_one_of_the_classes_has_no_auroc():
     label, group = np.array([0, 0, 1]), np.array([0, 0, 1])
-    area = resampled_auroc(label, np.array([0.1, 0.2, 0.3]), group, np.array([[2.0, 0.0], [0.0, 2.0], [1.0, 1.0]]))
+    with np.errstate(all="raise"):
+        area = resampled_auroc(label, np.array([0.1, 0.2, 0.3]), group, np.array([[2.0, 0.0], [0.0, 2.0], [1.0, 1.0]]))
     np.testing.assert_equal(area, [np.nan, np.nan, 1.0])
 
 
@@ -298,6 +308,22 @@ def test_nineteen_of_twenty_intervals_hold_the_true_accuracy():
         draws = cluster_bootstrap(predictions, samples=400, seed=world)["m", "accuracy"]
         held += draws.quantile(0.025) <= truth <= draws.quantile(0.975)
     assert 0.88 <= held / worlds <= 0.99
+
+
+def test_within_each_draw_the_scores_are_averaged_over_the_models_seeds(two_models):
+    good = two_models[two_models["model"] == "good"]
+    apart = [cluster_bootstrap(good[good["seed"] == seed], samples=20) for seed in (0, 1)]
+    pd.testing.assert_frame_equal(cluster_bootstrap(good, samples=20), (apart[0] + apart[1]) / 2)
+
+
+def test_an_interval_holds_the_middle_of_the_draws(two_models):
+    scores = average_over_seeds(two_models)
+    columns = pd.MultiIndex.from_product([scores.index, BOOTSTRAP_METRICS], names=["model", "metric"])
+    draws = pd.DataFrame(np.repeat(np.arange(1001.0)[:, None], len(columns), axis=1), columns=columns)
+    for confidence_level, low, high in ((0.95, 25, 975), (0.8, 100, 900)):
+        table = score_intervals(scores, draws, confidence_level=confidence_level)
+        assert set(table["low"].round(6)) == {low}
+        assert set(table["high"].round(6)) == {high}
 
 
 def test_the_same_seed_gives_the_same_draws_and_another_one_others(two_models):
@@ -382,7 +408,8 @@ def test_the_chosen_threshold_has_the_best_macro_f1_of_all():
 
 
 def test_of_equally_good_thresholds_the_one_nearest_a_half_is_chosen():
-    assert choose_threshold([0, 0, 1, 1], [0.1, 0.2, 0.9, 0.95]) == pytest.approx(0.55)
+    # 0.2 (one false alarm) and 0.75 (one miss) both have macro F1 (4/5 + 2/3) / 2.
+    assert choose_threshold([0, 1, 0, 1], [0.1, 0.3, 0.6, 0.9]) == pytest.approx(0.75)
 
 
 # Occlusion
