@@ -170,6 +170,8 @@ class WatchedEngine(Engine):
                 return client.execute(stderr=log)
         finally:
             watch.end_kernel(signal.SIGKILL)
+            if kernel_log.exists() and kernel_log.stat().st_size == 0:
+                kernel_log.unlink()
 
 
 papermill_engines.register("watched", WatchedEngine)
@@ -180,8 +182,8 @@ def run_notebook(
 ) -> dict[str, Any]:
     """Execute a notebook into the run folder and return its seconds and peak memory.
 
-    What native libraries write to stderr goes to `<name>.log`. While it runs it is `.<name>.running.ipynb`; it becomes `<name>.ipynb` when it ends well and
-    `<name>.failed.ipynb` when it does not.
+    While it runs it is `.<name>.running.ipynb`; it becomes `<name>.ipynb` when it ends well and
+    `<name>.failed.ipynb` when it does not. What native libraries write to stderr goes to `<name>.log`.
 
     Parameters
     ----------
