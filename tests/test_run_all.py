@@ -189,7 +189,7 @@ def test_a_failure_names_notebook_cell_and_reason(toy_notebook, profile, tmp_pat
     assert "toy.ipynb (step toy)" in message
     assert "id the-cell, in '1. Work (일)'" in message
     assert str(folder / "toy.failed.ipynb") in message
-    assert [file.name for file in folder.iterdir()] == ["toy.failed.ipynb"]
+    assert [file.name for file in folder.glob("*.ipynb")] == ["toy.failed.ipynb"]
 
 
 def test_the_steps_after_a_failure_are_not_run(toy_notebook, profile, tmp_path):
