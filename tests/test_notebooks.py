@@ -457,6 +457,12 @@ def test_the_five_notebooks_run_and_the_scores_are_shown(test_run):
 
 
 @pytest.mark.notebooks
+def test_no_notebook_warns_or_shows_a_path_of_this_machine(test_run):
+    folder, _ = test_run
+    assert {name: notebooks.problems(read(folder / name)) for name in NAMES} == {name: [] for name in NAMES}
+
+
+@pytest.mark.notebooks
 def test_every_model_is_scored_on_the_same_test_comments(test_run):
     folder, _ = test_run
     comments = pd.read_parquet(folder / "comments.parquet")

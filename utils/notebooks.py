@@ -38,6 +38,7 @@ import sys
 from pathlib import Path
 
 os.environ |= {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "TOKENIZERS_PARALLELISM": "false"}
+os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"  # it misses PyTorch, which nothing here needs
 REPOSITORY, REVISION = "https://github.com/<repository>", "<revision>"
 IN_COLAB, CLONE = "google.colab" in sys.modules, Path("/content/<folder>")
 if IN_COLAB and not (CLONE / ".installed").exists():
