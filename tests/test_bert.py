@@ -281,8 +281,9 @@ def test_lengths_may_vary_though_the_first_two_batches_are_equally_long(kcbert_s
     assert np.isfinite(history.history["loss"][0])
 
 
-def test_padding_does_not_change_a_prediction(kcbert_shaped_checkpoint, tokenizer):
-    model = small_classifier(kcbert_shaped_checkpoint)
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_padding_does_not_change_a_prediction(kcbert_shaped_checkpoint, tokenizer, pooling):
+    model = small_classifier(kcbert_shaped_checkpoint, pooling=pooling)
     together = bert.CommentBatches(TEXTS, tokenizer=tokenizer, max_length=20, batch_size=6)
     alone = bert.CommentBatches(TEXTS, tokenizer=tokenizer, max_length=20, batch_size=1)
     ours = model.predict(together, verbose=0)[together.inverse]
@@ -295,6 +296,28 @@ def test_the_classifier_ends_in_a_softmax_over_the_classes(kcbert_shaped_checkpo
     assert probabilities.shape == (len(TEXTS), 3)
     assert probabilities.sum(1) == pytest.approx(np.ones(len(TEXTS)), abs=1e-5)
     assert model.get_layer("dropout").rate == 0.4
+
+
+def test_the_mean_is_taken_over_the_real_tokens_alone(kcbert_shaped_checkpoint, tokenizer):
+    model = small_classifier(kcbert_shaped_checkpoint, pooling="mean")
+    inputs = bert.CommentBatches(TEXTS, tokenizer=tokenizer, max_length=20)[0][0]
+    vectors = np.asarray(model.get_layer("bert_backbone")(inputs)["sequence_output"])
+    real = inputs["padding_mask"].astype(bool)
+    expected = np.stack([row[mask].mean(0) for row, mask in zip(vectors, real, strict=True)])
+    pooled = keras.Model(model.inputs, model.get_layer("mean").output)
+    assert real.sum(1).min() < real.shape[1]
+    assert np.asarray(pooled(inputs)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_mean_leaves_the_pooler_out_of_training(kcbert_shaped_checkpoint):
+    model = small_classifier(kcbert_shaped_checkpoint, pooling="mean")
+    assert not any("pooled" in weight.path for weight in model.trainable_weights)
+    assert any("pooled" in weight.path for weight in model.weights)
+
+
+def test_an_unknown_pooling_is_refused(kcbert_shaped_checkpoint):
+    with pytest.raises(ValueError, match='"cls" or "mean", got \'max\''):
+        small_classifier(kcbert_shaped_checkpoint, pooling="max")
 
 
 def test_a_frozen_backbone_leaves_only_the_head_to_train(kcbert_shaped_checkpoint):
@@ -317,8 +340,9 @@ def test_the_same_seed_fine_tunes_to_the_same_weights(kcbert_shaped_checkpoint, 
     assert not np.array_equal(fit(0), fit(1))
 
 
-def test_a_saved_classifier_predicts_the_same_on_raw_text(kcbert_shaped_checkpoint, tokenizer, tmp_path):
-    ours = BertClassifier(small_classifier(kcbert_shaped_checkpoint), tokenizer, 20)
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_a_saved_classifier_predicts_the_same_on_raw_text(kcbert_shaped_checkpoint, tokenizer, tmp_path, pooling):
+    ours = BertClassifier(small_classifier(kcbert_shaped_checkpoint, pooling=pooling), tokenizer, 20)
     ours.save(tmp_path / "saved")
     raw = ["가ㅋㅋㅋㅋㅋㅋ", "", "나 https://example.com 다", "[SEP] 가", "가 " * 900]
     again = load_classifier(tmp_path / "saved")

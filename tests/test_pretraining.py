@@ -98,15 +98,19 @@ def test_the_same_seed_deals_the_same_batches_and_an_epoch_sees_every_comment() 
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple:
+def small_backbone():
     import keras
     from keras_hub.models import BertBackbone
 
     keras.utils.set_random_seed(0)
-    backbone = BertBackbone(
+    return BertBackbone(
         vocabulary_size=60, num_layers=2, num_heads=2, hidden_dim=16, intermediate_dim=32, max_sequence_length=32
     )
-    model = build_pretraining_model(backbone)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(small_backbone, tmp_path_factory: pytest.TempPathFactory) -> tuple:
+    model = build_pretraining_model(small_backbone)
     random = np.random.default_rng(0)  # away from zero biases and unit norms, which would hide a swapped tensor
     model.set_weights([weight + random.normal(0, 0.1, weight.shape) for weight in model.get_weights()])
     folder = tmp_path_factory.mktemp("checkpoint") / "bert-tiny"
@@ -148,6 +152,12 @@ def test_pytorch_transformers_gives_the_same_logits_of_both_heads(checkpoint: tu
     masked = np.take_along_axis(theirs.prediction_logits.numpy(), batch["mask_positions"][:, :, None], 1)
     np.testing.assert_allclose(ours["masked_lm"], masked, atol=2e-5)
     np.testing.assert_allclose(ours["next_sentence"], theirs.seq_relationship_logits.numpy(), atol=2e-5)
+
+
+def test_the_masked_lm_bias_starts_at_the_frequency_of_the_tokens(small_backbone) -> None:
+    model = build_pretraining_model(small_backbone, token_counts=[*([0] * 59), 940])
+    frequencies = np.exp(np.asarray(model.get_layer("masked_lm")._bias))
+    np.testing.assert_allclose(frequencies, [*([0.001] * 59), 0.941], rtol=1e-4)
 
 
 def test_a_failed_save_leaves_no_folder(tmp_path: Path) -> None:

@@ -159,9 +159,13 @@ def test_readers_split_over_the_interplay_and_not_over_kind_or_stance_alone():
 
 def test_without_kind_or_without_stance_the_reason_does_not_tell():
     assert is_split("rules", "for", "taste") and not is_split("food", "for", "taste")
-    assert is_split("food", "for", "cost") and not is_split("rules", "for", "cost")
+    assert is_split("food", "against", "taste")
+    assert is_split("food", "against", "cost") and not is_split("rules", "against", "cost")
+    assert is_split("rules", "for", "cost")
     assert is_split("rules", "against", "convenience") and not is_split("rules", "for", "convenience")
-    assert is_split("rules", "for", "habit") and not is_split("rules", "against", "habit")
+    assert not is_split("food", "against", "convenience")
+    assert is_split("food", "for", "habit") and not is_split("food", "against", "habit")
+    assert not is_split("rules", "for", "habit")
     assert not any(is_split(kind, stance, "safety") for kind in KINDS for stance in STANCES)
 
 
@@ -252,9 +256,9 @@ def test_there_are_twenty_topics_or_more_in_kinds_of_equal_size():
 
 def test_each_reason_and_stance_has_many_wordings_of_its_own():
     for reason in REASONS.values():
-        assert len(set(reason.clauses)) + len(set(reason.nouns)) * len(WEIGHTS) >= 30
-        assert len(set(reason.clauses)) >= 20
-    assert min(len(set(wordings)) for wordings in STANCES.values()) >= 20
+        assert len(set(reason.nouns)) >= 30
+        assert len(set(reason.clauses)) >= 12
+    assert min(len(set(wordings)) for wordings in STANCES.values()) >= 15
     for part in ("nouns", "clauses"):
         wordings = [wording for reason in REASONS.values() for wording in getattr(reason, part)]
         assert len(wordings) == len(set(wordings))

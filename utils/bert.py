@@ -394,7 +394,9 @@ def _convert_torch_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
     return {name: np.ascontiguousarray(tensor.float().numpy()) for name, tensor in weights.items()}
 
 
-def build_bert_classifier(backbone: BertBackbone, *, num_classes: int = 2, dropout: float = 0.1) -> keras.Model:
+def build_bert_classifier(
+    backbone: BertBackbone, *, num_classes: int = 2, dropout: float = 0.1, pooling: str = "cls"
+) -> keras.Model:
     """Put the classification head on a BERT: sentence vector -> dropout -> dense -> softmax.
 
     Parameters
@@ -405,18 +407,34 @@ def build_bert_classifier(backbone: BertBackbone, *, num_classes: int = 2, dropo
         Number of classes K; column 1 of two is "controversial".
     dropout : float
         Share of the sentence vector dropped while training.
+    pooling : {"cls", "mean"}
+        The sentence vector: the vector of [CLS] after BERT's own dense layer (the pooler), or the mean of the
+        vectors of all real tokens, which leaves the pooler out and sets it untrainable.
 
     Returns
     -------
     keras.Model
         From ``token_ids``, ``segment_ids`` and ``padding_mask``, int32 (B, L), to probabilities, float32 (B, K).
 
+    Raises
+    ------
+    ValueError
+        If `pooling` is neither.
+
     Notes
     -----
-    The head of Devlin et al. 2019, section 4.1. Explained in notebook 04.
+    The head of Devlin et al. 2019, section 4.1; the mean as in Reimers and Gurevych 2019. Explained in notebook 04.
     """
+    if pooling not in ("cls", "mean"):
+        raise ValueError(f'pooling must be "cls" or "mean", got {pooling!r}')
     inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in backbone.input}
-    sentence_vector = backbone(inputs)["pooled_output"]
+    vectors = backbone(inputs)
+    if pooling == "cls":
+        sentence_vector = vectors["pooled_output"]
+    else:
+        backbone.pooled_dense.trainable = False
+        mean = keras.layers.GlobalAveragePooling1D(name="mean")
+        sentence_vector = mean(vectors["sequence_output"], mask=inputs["padding_mask"])
     sentence_vector = keras.layers.Dropout(dropout, name="dropout")(sentence_vector)
     probabilities = keras.layers.Dense(num_classes, activation="softmax", dtype="float32", name="probabilities")(
         sentence_vector

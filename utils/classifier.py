@@ -395,6 +395,7 @@ class BertClassifier(TextClassifier):
             "max_length": self.max_length,
             "num_classes": self.num_classes,
             "dropout": self.model.get_layer("dropout").rate,
+            "pooling": "mean" if "mean" in {layer.name for layer in self.model.layers} else "cls",
             "do_lower_case": self.tokenizer.do_lower_case,
             "strip_accents": self.tokenizer.strip_accents,
             "backbone": {name: getattr(backbone, name) for name in names},
@@ -418,7 +419,8 @@ class BertClassifier(TextClassifier):
         from utils.bert import BACKBONE, build_bert_classifier, make_tokenizer
 
         backbone = BertBackbone(**settings["backbone"], name=BACKBONE)
-        model = build_bert_classifier(backbone, num_classes=settings["num_classes"], dropout=settings["dropout"])
+        head = {name: settings[name] for name in ("num_classes", "dropout", "pooling")}
+        model = build_bert_classifier(backbone, **head)
         tensors = load_file(folder / "weights.safetensors")
         model.set_weights([tensors[name] for name in sorted(tensors)])
         tokenizer = make_tokenizer(

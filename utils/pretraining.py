@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from utils.bert import CONFIG, SAFETENSORS, TOKENIZER_CONFIG, VOCABULARY, load_backbone
 from utils.files import atomic_path
@@ -118,10 +118,10 @@ class Masked(NamedTuple):
 def mask_tokens(
     token_ids: NDArray[np.int32], random: np.random.Generator, *, vocabulary_size: int, share: float = 0.15
 ) -> Masked:
-    """Choose 15 % of the ordinary tokens of each row and hide them (마스킹).
+    """Choose a share of the ordinary tokens of each row and hide them (마스킹).
 
-    Of the chosen tokens 80 % become [MASK], 10 % another ordinary token drawn at random, and 10 % stay as they
-    are (Devlin et al. 2019, section 3.1). Special tokens are never chosen. Explained in notebook 03.
+    BERT chooses 15 %. Of the chosen tokens 80 % become [MASK], 10 % another ordinary token drawn at random, and 10 %
+    stay as they are (Devlin et al. 2019, section 3.1). Special tokens are never chosen. Explained in notebook 03.
 
     Parameters
     ----------
@@ -226,6 +226,8 @@ class PretrainingBatches(keras.utils.PyDataset):
         Batches an epoch. Comments are dealt out like cards: each once, shuffled, then all again.
     batch_size, length : int
         Shape (B, L) of a batch.
+    mask_share : float
+        Share of a row's ordinary tokens to guess.
     seed : int
         Batch number k of all epochs depends on `seed` and k alone.
     fixed : bool
@@ -246,6 +248,7 @@ class PretrainingBatches(keras.utils.PyDataset):
         steps: int,
         batch_size: int = 64,
         length: int = 48,
+        mask_share: float = 0.15,
         seed: int = 0,
         fixed: bool = False,
     ) -> None:
@@ -253,7 +256,8 @@ class PretrainingBatches(keras.utils.PyDataset):
         if not comments:
             raise ValueError("comments is empty, there is nothing to pretrain on")
         self.comments, self.vocabulary_size, self.steps = comments, vocabulary_size, steps
-        self.batch_size, self.length, self.seed, self.fixed, self.epoch = batch_size, length, seed, fixed, 0
+        self.batch_size, self.length, self.mask_share = batch_size, length, mask_share
+        self.seed, self.fixed, self.epoch = seed, fixed, 0
         self.decks: dict[int, NDArray[np.intp]] = {}
 
     def __len__(self) -> int:
@@ -266,7 +270,7 @@ class PretrainingBatches(keras.utils.PyDataset):
         random = np.random.default_rng([self.seed, 1, number])
         pairs = [draw_pair(self.comments, row, random) for row in self.deal(number)]
         token_ids, segment_ids = pack_pairs(pairs, self.length)
-        masked = mask_tokens(token_ids, random, vocabulary_size=self.vocabulary_size)
+        masked = mask_tokens(token_ids, random, vocabulary_size=self.vocabulary_size, share=self.mask_share)
         inputs = {
             "token_ids": masked.token_ids,
             "segment_ids": segment_ids,
@@ -312,7 +316,7 @@ def encode_sentences(tokenizer: BertTokenizer, texts: Sequence[str]) -> list[lis
     return [comment for comment in encoded if comment]
 
 
-def build_pretraining_model(backbone: BertBackbone) -> keras.Model:
+def build_pretraining_model(backbone: BertBackbone, token_counts: ArrayLike | None = None) -> keras.Model:
     """Put BERT's two pretraining heads on a backbone: masked LM and next sentence.
 
     Only the masked positions go through the masked-LM head, about one in seven, which saves most of the
@@ -322,6 +326,9 @@ def build_pretraining_model(backbone: BertBackbone) -> keras.Model:
     ----------
     backbone : BertBackbone
         Vocabulary size V.
+    token_counts : array_like of int, shape (V,), optional
+        How often each token occurs. The masked-LM bias then starts at the log frequencies, so that the first steps
+        are not spent on learning which tokens are rare.
 
     Returns
     -------
@@ -345,7 +352,12 @@ def build_pretraining_model(backbone: BertBackbone) -> keras.Model:
         name="masked_lm",
     )(encoded["sequence_output"], mask_positions=inputs["mask_positions"])
     next_sentence = keras.layers.Dense(2, name="next_sentence")(encoded["pooled_output"])
-    return keras.Model(inputs, {"masked_lm": masked_lm, "next_sentence": next_sentence}, name="bert_pretraining")
+    outputs = {"masked_lm": masked_lm, "next_sentence": next_sentence}
+    model = keras.Model(inputs, outputs, name="bert_pretraining")
+    if token_counts is not None:
+        smoothed = np.asarray(token_counts) + 1
+        model.get_layer("masked_lm")._bias.assign(np.log(smoothed / smoothed.sum()))
+    return model
 
 
 def save_checkpoint(model: keras.Model, vocabulary: Sequence[str], folder: Path) -> None:

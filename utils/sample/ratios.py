@@ -18,11 +18,8 @@ import pandas as pd
 
 # The hidden variable the topics' kinds stand for: do people meet over it by chance, or by choice?
 BY_CHOICE = {"shared-space": False, "rules": False, "food": True, "leisure": True}
-UNDISPUTED = ("safety", "experience")
 SPLITS_STRANGERS = ("consideration", "taste")
 SPLITS_FRIENDS = ("cost", "fairness")
-SPLITS_ON_REFUSAL = ("convenience",)
-SPLITS_ON_APPROVAL = ("habit",)
 
 LIKED, DISLIKED = 1.5, -1.4
 TOPIC_SPREAD, REASON_SPREAD = 0.20, 0.20  # standard deviations, log-odds
@@ -37,19 +34,20 @@ MAX_VOTES = 5000
 def is_split(kind: str, stance: str, reason: str) -> bool:
     """Return whether readers split over a comment of this content.
 
-    No one of the three decides it alone: consideration and taste split readers who meet by chance (shared space,
-    rules) and not those who meet by choice (food, leisure); cost and fairness split the latter, and the former only
-    when the comment is against; convenience splits readers only when it is against, habit only when it is for;
-    safety and experience never do.
+    No one of the three decides it alone. Consideration and taste split readers who meet by chance (shared space,
+    rules); those who meet by choice (food, leisure) only when the comment is against. Cost and fairness split the
+    latter, and the former only when the comment is for. Convenience splits only when it is against something met by
+    chance, habit only when it is for something met by choice; safety and experience never do.
     """
+    by_choice, against = BY_CHOICE[kind], stance == "against"
     if reason in SPLITS_STRANGERS:
-        return not BY_CHOICE[kind]
+        return not by_choice or against
     if reason in SPLITS_FRIENDS:
-        return BY_CHOICE[kind] or stance == "against"
-    if reason in SPLITS_ON_REFUSAL:
-        return stance == "against"
-    if reason in SPLITS_ON_APPROVAL:
-        return stance == "for"
+        return by_choice or not against
+    if reason == "convenience":
+        return against and not by_choice
+    if reason == "habit":
+        return not against and by_choice
     return False
 
 

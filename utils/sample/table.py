@@ -98,7 +98,7 @@ def _write_articles(rng: random.Random, ratio_rng: random.Random, comments: int,
 
 def _log_odds(content: Content) -> float:
     """Return the log-odds of a like from what is said and how politely."""
-    bonus = POLITE_BONUS if content.tone == "polite" else 0.0
+    bonus = POLITE_BONUS if content.polite else 0.0
     return content_log_odds(content.kind, content.stance, content.reason) + bonus
 
 

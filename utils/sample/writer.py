@@ -25,9 +25,10 @@ from .lexicon import (
 
 Choice = TypeVar("Choice")
 
-TONES = {"informal": 0.46, "polite": 0.30, "clipped": 0.14, "plain": 0.10}
+POLITE_SHARE = 0.25
+CASUAL_TONES = {"informal": 0.60, "clipped": 0.24, "plain": 0.16}
 AGAINST_SHARE = 0.5
-TOPIC_IS_NAMED = 0.93
+REASON_IS_LINKED = 0.75
 MARKS = {".": 0.62, "!": 0.12, "?": 0.0, "...": 0.08, "": 0.18}
 
 
@@ -39,7 +40,7 @@ class Content:
     topic: str
     stance: str
     reason: str
-    tone: str
+    polite: bool
 
 
 def weighted(rng: random.Random, weights: dict[str, float]) -> str:
@@ -48,82 +49,86 @@ def weighted(rng: random.Random, weights: dict[str, float]) -> str:
 
 
 def draw_content(rng: random.Random, kind: str, topic: str) -> Content:
-    """Draw stance, reason and tone of a comment under an article on `topic`."""
+    """Draw stance, reason and politeness of a comment under an article on `topic`."""
     stance = "against" if rng.random() < AGAINST_SHARE else "for"
-    return Content(kind, topic, stance, rng.choice(list(REASONS)), weighted(rng, TONES))
+    return Content(kind, topic, stance, rng.choice(list(REASONS)), rng.random() < POLITE_SHARE)
 
 
-def say(rng: random.Random, plain: str, tone: str) -> str:
-    """Put a predicate into one of the endings of a tone."""
-    ending = rng.choice(ENDINGS[tone])
+def tone_of(rng: random.Random, content: Content) -> str:
+    """Draw the tone of one sentence: who is polite stays polite, others mix."""
+    return "polite" if content.polite else weighted(rng, CASUAL_TONES)
+
+
+def say(rng: random.Random, plain: str, content: Content) -> str:
+    """Put a predicate into one of the endings of the comment's tone."""
+    endings = ENDINGS[tone_of(rng, content)]
+    ending = rng.choice(endings)
     if ending.startswith("더라") and final_of(plain[:-1]) == "ㅆ":  # 더라 reports what others did
-        ending = ENDINGS[tone][0]
+        ending = endings[0]
     return conjugate(plain, ending)
 
 
 def judgement(rng: random.Random, content: Content) -> str:
     """Say where the comment stands, and nothing else: 별로야."""
-    return say(rng, rng.choice(STANCES[content.stance]), content.tone)
+    return say(rng, rng.choice(STANCES[content.stance]), content)
+
+
+def setting(rng: random.Random, content: Content, share: float) -> str:
+    """Say where or when, in a share of the sentences."""
+    return f"{rng.choice(KINDS[content.kind].settings)} " if rng.random() < share else ""
 
 
 def stance_sentence(rng: random.Random, content: Content) -> str:
     """Say what the comment is about and where it stands: 사무실 에어컨은 별로야."""
     kind = KINDS[content.kind]
-    verdict = judgement(rng, content)
-    if rng.random() > TOPIC_IS_NAMED:
-        return f"{rng.choice(kind.settings)} 이런 건 {verdict}"
     name = rng.choice(kind.topics[content.topic])
     form = rng.random()
-    if form < 0.34:
-        return f"{add_particle(name, '은')} {verdict}"
-    if form < 0.56:
-        return f"{rng.choice(kind.settings)} {add_particle(name, '은')} {verdict}"
-    if form < 0.70:
+    if form < 0.45:
+        subject = setting(rng, content, 0.4) + add_particle(name, "은")
+    elif form < 0.60:
         sibling = rng.choice([topic for topic in kind.topics if topic != content.topic])
-        other = rng.choice(kind.topics[sibling])
-        return f"{add_particle(other, '이나')} {add_particle(name, '이나')} {verdict}"
-    if form < 0.86:
-        return f"{name} {verdict}"
-    return f"{name}? {verdict}"
+        subject = f"{add_particle(rng.choice(kind.topics[sibling]), '이나')} {add_particle(name, '이나')}"
+    else:
+        subject = name if form < 0.85 else f"{name}?"
+    return f"{subject} {judgement(rng, content)}"
+
+
+def list_nouns(rng: random.Random, content: Content, most: int) -> str:
+    """List one to `most` of the reason's nouns, as people do on the web: 관리비 전기세."""
+    return " ".join(rng.sample(REASONS[content.reason].nouns, rng.randint(1, most)))
+
+
+def because(rng: random.Random, content: Content) -> str:
+    """Name the reason in passing: 관리비 전기세 때문에."""
+    return f"{list_nouns(rng, content, 2)} {rng.choice(('때문에', '생각하면', '보면', '따지면'))}"
 
 
 def reason_sentence(rng: random.Random, content: Content) -> str:
-    """Say why, in one of the reason's many wordings: 관리비가 먼저지. 지갑이 얇아지거든."""
-    reason = REASONS[content.reason]
-    setting = f"{rng.choice(KINDS[content.kind].settings)} " if rng.random() < 0.3 else ""
-    form = rng.random()
-    if form < 0.5:
-        return setting + say(rng, rng.choice(reason.clauses), content.tone)
-    noun = rng.choice(reason.nouns)
-    if form > 0.7:
-        first = rng.choice([other for other in reason.nouns if other != noun])
-        noun = f"{add_particle(first, '이랑')} {noun}"
+    """Say why, in one of the reason's many wordings: 관리비 용돈이 먼저지. 지갑이 얇아지거든."""
+    where = setting(rng, content, 0.2)
+    if rng.random() < 0.3:
+        return where + say(rng, rng.choice(REASONS[content.reason].clauses), content)
     particle, predicate = rng.choice(WEIGHTS)
-    return f"{setting}{add_particle(noun, particle)} {say(rng, predicate, content.tone)}"
-
-
-def short_sentence(rng: random.Random, content: Content) -> str:
-    """Put stance, topic and reason into one sentence: 전기세 생각하면 사무실 에어컨은 별로야."""
-    noun = rng.choice(REASONS[content.reason].nouns)
-    link = rng.choice((f"{noun} 때문에", f"{noun} 생각하면", f"{add_particle(noun, '을')} 보면", f"{noun} 따지면"))
-    return f"{link} {stance_sentence(rng, content)}"
+    return f"{where}{add_particle(list_nouns(rng, content, 3), particle)} {say(rng, predicate, content)}"
 
 
 def argue(rng: random.Random, content: Content) -> str:
     """Write the one to four sentences of a comment that argues."""
     length = rng.random()
-    if length < 0.12:
-        sentences = [short_sentence(rng, content)]
-    else:
-        sentences = [stance_sentence(rng, content), reason_sentence(rng, content)]
+    claim = stance_sentence(rng, content)
+    if length < 0.12 or rng.random() < REASON_IS_LINKED:
+        claim = f"{because(rng, content)} {claim}"
+    sentences = [claim]
+    if length >= 0.12:
+        sentences.append(reason_sentence(rng, content))
         if length < 0.30:
             sentences.reverse()
-        if length > 0.55:
+        if length > 0.60:
             sentences.append(reason_sentence(rng, content))
-    if rng.random() < 0.4:
+    if rng.random() < 0.15:
         sentences.insert(rng.choice((1, len(sentences))), judgement(rng, content))
     if rng.random() < 0.22:
-        sentences[0] = f"{rng.choice(OPENERS[content.tone])}{rng.choice(('', '', ','))} {sentences[0]}"
+        sentences[0] = f"{rng.choice(OPENERS[tone_of(rng, content)])}{rng.choice(('', '', ','))} {sentences[0]}"
     if len(sentences) > 1 and rng.random() < 0.12:
         sentences[-1] = f"{rng.choice(LINKS)} {sentences[-1]}"
     return join_sentences(rng, sentences)
