@@ -137,7 +137,7 @@ def training_curves(
     training, solid is validation; a metric that a history lacks is left out of its panel.
     """
     figure, panels = plt.subplots(
-        1, len(metrics), figsize=(4.2 * len(metrics) + 0.8, 3.6), squeeze=False, layout="constrained"
+        1, len(metrics), figsize=(4.2 * len(metrics) + 2.4, 3.6), squeeze=False, layout="constrained"
     )
     for axes, metric in zip(panels[0], metrics, strict=True):
         for (name, history), colour in zip(histories.items(), _colours(len(histories)), strict=True):
@@ -149,7 +149,7 @@ def training_curves(
                     axes.plot(steps, values, style, color=colour, marker="o", markersize=3, label=f"{name}, {part}")
         axes.set(xlabel=xlabel, ylabel=metric.replace("_", " "))
         axes.xaxis.get_major_locator().set_params(integer=True)
-    panels[0][-1].legend(fontsize=8)
+    figure.legend(*panels[0][-1].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     return figure
 
