@@ -518,6 +518,7 @@ def test_a_folder_shaped_like_kcbert_is_fine_tuned_from_an_empty_run_folder(
         "parameters": {
             "DATASET": "data/sample_comments_2000.csv",
             "CHECKPOINT": str(kcbert_shaped_checkpoint),
+            "POOLING": "cls",
             "EPOCHS": 1,
             "SEEDS": [0],
             "LABEL_BUDGETS": [100],
