@@ -37,6 +37,11 @@ test: lint ## set up, lint, unit tests, and the notebooks end to end
 test-long: setup-dev ## what is too slow for every change
 	@$(VENV_PYTHON) -m pytest -m long
 
+.PHONY: bench
+bench: setup-dev ## measure speeds, each beside a peer in the same run
+	@$(VENV_PYTHON) -m benchmarks.labelling
+	@$(VENV_PYTHON) -m benchmarks.near_duplicates
+
 .PHONY: lint
 lint: setup-dev ## ruff on code and notebooks, mypy on utils
 	@$(VENV_PYTHON) -m ruff check $(LINTED)

@@ -1,5 +1,7 @@
 """From votes to labels: the sympathy ratio, its Wilson interval, and the controversial / not / undecided rule."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -111,6 +113,36 @@ def band_probability(
     return betainc(a, b, band[1]) - betainc(a, b, band[0])
 
 
+def each_pair_once(label: Callable[..., pd.DataFrame]) -> Callable[..., pd.DataFrame]:
+    """Let a labelling function see each distinct pair of votes once, and give every comment the row of its pair.
+
+    Of millions of comments most share their pair with others, so that this saves most of the computing.
+
+    Parameters
+    ----------
+    label : callable
+        From likes, dislikes (int64, shape (N,)) and settings by name to a table of N rows.
+
+    Returns
+    -------
+    callable
+        The same function for any votes; the index of its table is that of `likes` where it is a Series.
+    """
+
+    @wraps(label)
+    def label_distinct(likes: ArrayLike, dislikes: ArrayLike, **settings: Any) -> pd.DataFrame:
+        index = likes.index if isinstance(likes, pd.Series) else None
+        checked = check_votes(likes=likes, dislikes=dislikes)
+        (likes_codes, distinct_likes), (dislikes_codes, distinct_dislikes) = map(pd.factorize, checked)
+        width = max(len(distinct_dislikes), 1)
+        codes, pairs = pd.factorize(likes_codes * width + dislikes_codes)
+        table = label(distinct_likes[pairs // width], distinct_dislikes[pairs % width], **settings)
+        return pd.DataFrame({name: column.to_numpy()[codes] for name, column in table.items()}, index=index)
+
+    return label_distinct
+
+
+@each_pair_once
 def label_controversy(
     likes: ArrayLike,
     dislikes: ArrayLike,
@@ -146,7 +178,6 @@ def label_controversy(
     TypeError, ValueError
         As in `check_votes`, `check_band`, `check_confidence_level` and `check_min_votes`.
     """
-    index = likes.index if isinstance(likes, pd.Series) else None
     likes, dislikes = check_votes(likes=likes, dislikes=dislikes)
     check_band(band)
     check_min_votes(min_votes)
@@ -163,7 +194,7 @@ def label_controversy(
         "band_probability": band_probability(likes, dislikes, band=band),
         "votes": votes,
     }
-    return pd.DataFrame(columns, index=index)
+    return pd.DataFrame(columns)
 
 
 def check_votes(**counts: ArrayLike) -> list[NDArray[np.int64]]:

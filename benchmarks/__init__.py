@@ -1,0 +1,1 @@
+"""Measured speeds, each beside a peer in the same run: ``make bench``."""
