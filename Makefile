@@ -38,7 +38,7 @@ test-long: setup-dev ## what is too slow for every change
 	@$(VENV_PYTHON) -m pytest -m long
 
 .PHONY: bench
-bench: setup-dev ## measure speeds, each beside a peer in the same run
+bench: setup-dev ## measure speeds: labelling beside its peer, near-duplicates
 	@$(VENV_PYTHON) -m benchmarks.labelling
 	@$(VENV_PYTHON) -m benchmarks.near_duplicates
 

@@ -1,1 +1,1 @@
-"""Measured speeds, each beside a peer in the same run: ``make bench``."""
+"""Measured speeds, at growing sizes: ``make bench``."""
