@@ -97,6 +97,15 @@ def test_the_same_seed_deals_the_same_batches_and_an_epoch_sees_every_comment() 
     assert sorted(one.deal(0) + one.deal(1)) == list(range(8))
 
 
+@pytest.mark.parametrize(("share", "guessed"), [(0.15, 3), (0.3, 6)])
+def test_the_batches_hide_the_share_that_they_are_told(share: float, guessed: int) -> None:
+    comments = [[list(range(5, 25))]] * 4
+    batches = PretrainingBatches(
+        comments, vocabulary_size=60, steps=1, batch_size=4, length=22, mask_share=share, seed=0
+    )
+    assert (batches[0][2]["masked_lm"].sum(1) == guessed).all()
+
+
 @pytest.fixture(scope="module")
 def small_backbone():
     import keras
