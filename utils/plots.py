@@ -216,7 +216,7 @@ def interval_plot(
     for (name, place), style in zip((lines or {}).items(), ("--", ":", "-."), strict=False):
         axes.axvline(place, color=ORANGE, linestyle=style, label=name)
     if lines:
-        axes.legend(loc="best")
+        figure.legend(loc="outside lower right", ncols=len(lines), fontsize=8)
     axes.set_yticks(rows.index, rows["model"], parse_math=False)
     axes.set(title=title, xlabel=xlabel, ylabel="", ylim=(-0.6, len(rows) - 0.4))
     axes.grid(axis="y", visible=False)
