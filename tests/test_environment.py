@@ -92,6 +92,13 @@ def test_pytorch_is_never_in_the_lock():
     assert "torch" not in locked()
 
 
+def test_dask_is_optional_and_tested_within_the_range_that_users_are_told():
+    optional, development = requirements(ROOT / "requirements-dask.txt"), requirements(ROOT / "requirements-dev.txt")
+    assert not set(optional) & set(locked())
+    for name, requirement in optional.items():
+        assert requirement.specifier.contains(str(development[name].specifier).removeprefix("=="))
+
+
 def test_colab_installs_only_what_it_lacks_or_has_too_old():
     if not COLAB_RUNTIME.exists():
         pytest.skip("the list of Colab's packages is not here")
