@@ -28,7 +28,7 @@ Choice = TypeVar("Choice")
 POLITE_SHARE = 0.25
 CASUAL_TONES = {"informal": 0.60, "clipped": 0.24, "plain": 0.16}
 AGAINST_SHARE = 0.5
-REASON_IS_LINKED = 0.75
+REASON_IS_LINKED = 0.9
 MARKS = {".": 0.62, "!": 0.12, "?": 0.0, "...": 0.08, "": 0.18}
 
 
@@ -84,7 +84,7 @@ def stance_sentence(rng: random.Random, content: Content) -> str:
     name = rng.choice(kind.topics[content.topic])
     form = rng.random()
     if form < 0.45:
-        subject = setting(rng, content, 0.4) + add_particle(name, "은")
+        subject = setting(rng, content, 0.25) + add_particle(name, "은")
     elif form < 0.60:
         sibling = rng.choice([topic for topic in kind.topics if topic != content.topic])
         subject = f"{add_particle(rng.choice(kind.topics[sibling]), '이나')} {add_particle(name, '이나')}"
@@ -100,16 +100,16 @@ def list_nouns(rng: random.Random, content: Content, most: int) -> str:
 
 def because(rng: random.Random, content: Content) -> str:
     """Name the reason in passing: 관리비 전기세 때문에."""
-    return f"{list_nouns(rng, content, 2)} {rng.choice(('때문에', '생각하면', '보면', '따지면'))}"
+    return f"{list_nouns(rng, content, 3)} {rng.choice(('때문에', '생각하면', '보면', '따지면'))}"
 
 
 def reason_sentence(rng: random.Random, content: Content) -> str:
     """Say why, in one of the reason's many wordings: 관리비 용돈이 먼저지. 지갑이 얇아지거든."""
-    where = setting(rng, content, 0.2)
-    if rng.random() < 0.3:
+    where = setting(rng, content, 0.1)
+    if rng.random() < 0.2:
         return where + say(rng, rng.choice(REASONS[content.reason].clauses), content)
     particle, predicate = rng.choice(WEIGHTS)
-    return f"{where}{add_particle(list_nouns(rng, content, 3), particle)} {say(rng, predicate, content)}"
+    return f"{where}{add_particle(list_nouns(rng, content, 4), particle)} {say(rng, predicate, content)}"
 
 
 def argue(rng: random.Random, content: Content) -> str:
