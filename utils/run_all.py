@@ -398,6 +398,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["RESUME"] = "1" if options.resume else "0"
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not one the user has installed
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    os.environ.setdefault("MALLOC_TOP_PAD_", str(2**28))  # glibc hands a step's memory back and fetches it anew: slow
+    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**30))
     try:
         check_python()
         steps = plan(read_profile(options.profile), run_dir=run_dir, dataset=options.dataset)
