@@ -96,6 +96,23 @@ def test_a_usual_column_name_is_found_by_itself(tmp_path, ours, theirs):
     assert table[ours].astype(str).tolist() == [str(values[ours])]
 
 
+USUAL_NAMES = {
+    "text": "text 댓글 내용 contents comment review",
+    "likes": "likes 공감 공감수 좋아요 sympathyCount upvotes",
+    "dislikes": "dislikes 비공감 비공감수 싫어요 antipathyCount downvotes",
+    "group": "group 기사 영화 article_id movie_id",
+}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(ours, name) for ours in USUAL_NAMES for name in USUAL_NAMES[ours].split()]
+)
+def test_the_names_that_people_use_are_among_them(tmp_path, ours, theirs):
+    header = ",".join(theirs if name == ours else name for name in USUAL_NAMES)
+    table = load_comments(written(tmp_path, csv("글,3,4,5", header=header)))
+    assert table[list(USUAL_NAMES)].astype(str).iloc[0].tolist() == ["글", "3", "4", "5"]
+
+
 @pytest.mark.parametrize("name", ["Like Count", "LIKE_COUNT", "likeCount", " like-count "])
 def test_case_spaces_and_dashes_of_a_name_do_not_matter(tmp_path, name):
     assert load_comments(written(tmp_path, csv("글,3,4", header=f"text,{name},dislikes")))["likes"].tolist() == [3]
@@ -173,6 +190,8 @@ REPAIRED = {
     "whitespace text": ("c.csv", csv("  \u3000,1,1", "글,3,4", '"\t\n",1,1'), ["글"], [3], "2 rows without text"),
     "zero-width text": ("c.csv", csv("\u200b,1,1", "글,3,4"), ["글"], [3], "1 rows without text"),
     "bad counts without text": ("c.csv", csv(",-3,x", "글,3,4"), ["글"], [3], "1 rows without text"),
+    "NUL in Parquet": ("c.parquet", parquet_bytes(pd.DataFrame([{**ROWS[0], "text": "글\0자"}])), ["글자"], [3], "NUL"),
+    "cp949": ("c.csv", csv("글,3,4").encode("cp949"), ["글"], [3], "read as cp949: save it as UTF-8 if"),
     "only a mark": ("c.csv", csv("\u202e,1,1", "글,3,4"), ["글"], [3], "1 rows without text"),
     "numbers as text": ("c.json", '[{"text": 5, "likes": 3, "dislikes": 4}]', ["5"], [3], "1 numbers were taken"),
     "NUL in a .csv": ("c.csv", csv("글\0자,3,4"), ["글자"], [3], "1 NUL characters were removed"),
@@ -181,6 +200,7 @@ REPAIRED = {
     "mark, surrogate": ("c.json", r'[{"text": "\u202e\ud800", "likes": 3, "dislikes": 4}]', ["\ufffd"], [3], "marks"),
     "direction marks": ("c.csv", csv("\u202egnp.exe,3,4"), ["gnp.exe"], [3], "direction marks were removed in 1 rows"),
     "repeated ids": ("c.csv", "id,text,likes,dislikes\n1,글,3,4\n1,둘,5,6\n", ["글"], [3], "1 rows with the id of an"),
+    "differing ids": ("c.csv", "id,text,likes,dislikes\n1,글,3,4\n1,글,3,4\n1,둘,5,6\n", ["글"], [3], "(1 of them"),
     "repeated rows": ("c.csv", csv("글,3,4", "글,3,4"), ["글", "글"], [3, 3], "1 rows equal to an earlier row"),
     "rating": ("c.csv", "text,likes,dislikes,별점\n글,3,4,★★\n", ["글"], [3], "1 values that are not numbers"),
 }  # fmt: skip
@@ -237,8 +257,10 @@ REFUSED = {
     "empty page": ("c.json", json.dumps(naver_page()), ["no rows"]),
     "unknown kind": ("c.xlsx", "x", ["unknown kind '.xlsx'", ".csv"]),
     "Excel in a .csv": ("c.csv", b"PK\x03\x04rest", ["Excel or zip", "save"]),
-    "not text": ("c.csv", b"\xff\xff\x80\x81,1\n", ["utf-8 nor cp949", "encoding="]),
+    "not text": ("c.csv", b"\xff\xff\x80\x81,1\n", ["utf-8 nor cp949", "save it as UTF-8", "encoding="]),
+    "surrogate in a .csv": ("c.csv", csv("\ud800,3,4").encode("utf-8", "surrogatepass"), ["utf-8 nor cp949"]),
     "UTF-16 without mark": ("c.csv", csv("comment,3,4").encode("utf-16-le"), ["encoding='utf-16-le'"]),
+    "a title above": ("c.csv", "나의 댓글\n" + csv("글,3,4"), ["line 2", "lines above the column names"]),
     "unknown delimiter": ("c.csv", "text:likes:dislikes\n글:3:4\n", ["no column for text", "delimiter", "COLUMNS"]),
     "too many fields": ("c.csv", csv("글,3,4", "하나, 둘,3,4"), ["line 3", "double quotes"]),
     "open quote": ("c.csv", csv('"글,3,4'), ["cannot be read", "double quotes"]),
@@ -293,9 +315,30 @@ def test_what_cannot_be_used_is_refused_with_file_place_and_remedy(tmp_path, cas
 
 
 def test_a_missing_file_a_folder_and_an_impossible_name_are_refused(tmp_path):
-    for path, words in ((tmp_path / "no.csv", "does not exist"), (tmp_path, "is a folder"), ("a\0b.csv", "a\0b.csv")):
-        with pytest.raises(CommentDataError, match=words):
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file.csv").write_text("x")
+    kinds = r"\(\.csv, \.tsv, \.parquet, \.json, \.jsonl\)"
+    cases = {
+        tmp_path
+        / "no.csv": rf"no\.csv does not exist: set DATASET to a file {kinds} or to 'sample' or 'movie-reviews'$",
+        tmp_path / "folder.csv": rf"folder\.csv is a folder: set DATASET to one file in it {kinds}$",
+        "/dev/null": rf"^/dev/null is not a plain file: set DATASET to one {kinds}$",
+        tmp_path / "file.csv" / "c.csv": r"file\.csv/c\.csv cannot be opened \(.*Not a directory.*\): check the path$",
+        "a\0b.csv": "^a\0b\\.csv cannot be opened \\(embedded null byte\\): check the path$",
+    }
+    for path, message in cases.items():
+        with pytest.raises(CommentDataError, match=message):
             load_comments(path)
+
+
+def test_the_whole_message_names_file_column_first_rows_values_and_remedy(tmp_path):
+    path = written(tmp_path, csv("글,3,4", *(f"글,-{n},4" for n in range(1, 6))))
+    with pytest.raises(CommentDataError) as error:
+        load_comments(path)
+    assert str(error.value) == (
+        f"{path}: column 'likes' is negative in 5 rows, first at row 1, 2, 3 (counted from 0 after the header; "
+        "'-1', '-2', '-3'): correct those rows or leave them out"
+    )
 
 
 @pytest.mark.parametrize("encoding", ["utf-32", "ascii", "no-such-encoding", "hex"])
@@ -357,11 +400,20 @@ FILES = st.one_of(
 )
 
 
-def _is_a_table_or_a_comment_data_error(folder, name, content):
+OPTIONS = st.just({}) | st.fixed_dictionaries(
+    {},
+    optional={
+        "encoding": st.sampled_from(["utf-8", "utf-16", "cp949", "latin-1", "hex", "no-such-encoding", "\0"]),
+        "columns": st.dictionaries(NAMES, NAMES, max_size=2),
+    },
+)
+
+
+def _is_a_table_or_a_comment_data_error(folder, name, content, options):
     path = folder / name
     path.write_bytes(content)
     try:
-        table = load_comments(path)
+        table = load_comments(path, **options)
     except CommentDataError as error:
         assert name in str(error)
         return
@@ -376,13 +428,13 @@ FUZZ = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomi
 
 
 @settings(max_examples=2_000, **FUZZ)
-@given(FILES)
-def test_any_file_gives_a_table_or_a_comment_data_error(tmp_path_factory, file):
-    _is_a_table_or_a_comment_data_error(tmp_path_factory.getbasetemp(), *file)
+@given(FILES, OPTIONS)
+def test_any_file_gives_a_table_or_a_comment_data_error(tmp_path_factory, file, options):
+    _is_a_table_or_a_comment_data_error(tmp_path_factory.getbasetemp(), *file, options)
 
 
 @pytest.mark.long
 @settings(max_examples=100_000, **FUZZ | {"derandomize": False})
-@given(FILES)
-def test_any_of_very_many_files_gives_a_table_or_a_comment_data_error(tmp_path_factory, file):
-    _is_a_table_or_a_comment_data_error(tmp_path_factory.getbasetemp(), *file)
+@given(FILES, OPTIONS)
+def test_any_of_very_many_files_gives_a_table_or_a_comment_data_error(tmp_path_factory, file, options):
+    _is_a_table_or_a_comment_data_error(tmp_path_factory.getbasetemp(), *file, options)

@@ -47,6 +47,27 @@ def test_a_file_is_read_with_the_columns_asked_for(tmp_path):
     assert dataset_sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.parametrize("name", ["smaple", "Movie-Reviews", "no/such/file.csv"])
+def test_a_name_that_is_neither_a_dataset_nor_a_file_says_what_there_is(name):
+    with pytest.raises(
+        CommentDataError, match=f"{name} does not exist: set DATASET to a file .*or to 'sample' or 'movie-reviews'"
+    ):
+        load_dataset(name)
+
+
+def test_what_is_wrong_with_a_file_is_said_as_load_comments_says_it(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("text,likes,dislikes\n글,-3,4\n")
+    with pytest.raises(CommentDataError, match=r"mine\.csv: column 'likes' is negative in 1 rows, first at row 0"):
+        load_dataset(path)
+
+
+def test_what_was_put_right_in_a_file_is_reported(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("text,likes,dislikes,group\n글,3,4,a\n ,1,1,a\n")
+    assert load_dataset(path).attrs["repairs"] == ["1 rows without text were left out"]
+
+
 def test_movie_reviews_are_a_comments_table_without_blank_texts_and_repeated_ids(downloads):
     table = load_dataset("movie-reviews")
     assert list(table) == ["id", "text", "likes", "dislikes", "group", "rating"]

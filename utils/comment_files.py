@@ -75,18 +75,22 @@ def read_comment_file(path: Path, encoding: str | None = None) -> tuple[pd.DataF
 def _kind(path: Path) -> str:
     known = ", ".join(KINDS)
     try:
-        if path.is_dir():
-            raise CommentDataError(f"{path} is a folder: set DATASET to one file in it ({known})")
-        if not path.is_file():
-            raise CommentDataError(f"{path} does not exist: set DATASET to a file ({known}) or to 'sample'")
-        empty = path.stat().st_size == 0
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise CommentDataError(
+            f"{path} does not exist: set DATASET to a file ({known}) or to 'sample' or 'movie-reviews'"
+        ) from error
     except (OSError, ValueError) as error:
         raise CommentDataError(f"{path!s:.200} cannot be opened ({_reason(error)}): check the path") from error
+    if path.is_dir():
+        raise CommentDataError(f"{path} is a folder: set DATASET to one file in it ({known})")
+    if not path.is_file():
+        raise CommentDataError(f"{path} is not a plain file: set DATASET to one ({known})")
     suffixes = [suffix.lower() for suffix in path.suffixes]
     kind = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else path.suffix.lower()
     if kind not in KINDS:
         raise CommentDataError(f"{path}: unknown kind {path.suffix!r}; save it as one of {known}")
-    if empty:
+    if size == 0:
         raise CommentDataError(f"{path} is empty: export it again")
     return kind
 
@@ -97,7 +101,7 @@ def _reason(error: BaseException) -> str:
         return "it nests too deep"
     if isinstance(error, MemoryError):
         return "it does not fit into memory"
-    lines = str(error).strip().splitlines()
+    lines = str(error).removeprefix("Error tokenizing data. C error: ").strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__
 
 
@@ -132,13 +136,14 @@ def _decoded(raw: bytes, path: Path, encoding: str | None, repairs: list[str]) -
         if not encoding and 4 * text[:1000].count("\0") > len(text[:1000]):
             break
         if attempt == "cp949" and not encoding:
-            repairs.append("the file is not UTF-8 and was read as cp949")
+            repairs.append("the file is not UTF-8 and was read as cp949: save it as UTF-8 if the texts look wrong")
         nuls = text.count("\0")
         if nuls:
             repairs.append(f"{nuls:,} NUL characters were removed from the file")
         return text.removeprefix("\ufeff").replace("\0", "")
     raise CommentDataError(
-        f"{path} is not text in {' nor '.join(attempts)}: name its encoding, such as encoding='utf-16-le'"
+        f"{path} is not text in {' nor '.join(attempts)}: save it as UTF-8, or name its encoding, such as "
+        "load_comments(path, encoding='utf-16-le')"
     )
 
 
@@ -158,7 +163,8 @@ def _read_delimited(text: str, path: Path, delimiter: str, repairs: list[str]) -
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise CommentDataError(
             f"{path} cannot be read with {DELIMITERS[delimiter]} between columns ({_reason(error)}): put texts that "
-            "hold the delimiter or a line break in double quotes, or export the file again"
+            "hold the delimiter or a line break in double quotes, take out lines above the column names, or export the "
+            "file again"
         ) from error
     _check_width(table.shape[1], path)
     names = ["" if pd.isna(name) else str(name) for name in table.iloc[0]]
