@@ -519,6 +519,13 @@ def test_what_is_no_archive_is_refused_by_name(tmp_path):
             read_movie_reviews(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["../evil.txt", f"{TOP}/raw/../../evil.txt", "/etc/evil.txt", "C:/evil.txt"])
+def test_an_archive_with_a_name_that_points_outside_is_not_read(tmp_path, name):
+    with pytest.raises(CommentDataError, match=r"archive\.zip: the zip has a file named .* points outside: do not use"):
+        read_movie_reviews(archive_of(tmp_path, extra=[name]))
+    assert os.listdir(tmp_path) == ["archive.zip"]
+
+
 def test_a_zip_that_would_unpack_to_far_too_much_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(movie_archive, "LARGEST_RAW_BYTES", 10)
     with pytest.raises(CommentDataError, match="would unpack to more than"):
