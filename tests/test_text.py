@@ -1,8 +1,15 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from utils import text as text_module
 from utils.text import (
     PAD,
     UNKNOWN,
@@ -10,6 +17,8 @@ from utils.text import (
     clean_comment,
     encode_tokens,
     tokenize,
+    tokenize_cached,
+    tokenizer_settings,
 )
 
 
@@ -105,6 +114,136 @@ def test_tokenizing_refuses_a_bare_string_and_names_what_is_not_a_string() -> No
         tokenize("버스")
     with pytest.raises(TypeError, match=r"texts\[1\] must be a string, not NoneType"):
         tokenize(["버스", None])  # type: ignore[list-item]
+
+
+COMMENTS = [
+    "버스가 또 늦었다ㅠㅠ",
+    "",
+    "😀😀",
+    "버스가 또 늦었다ㅠㅠㅠㅠㅠ",
+    "배송 빨라서 좋아요 https://example.com",
+    "\ud800",
+]
+
+
+@pytest.fixture
+def cut_here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The comments that had to be cut, in order."""
+    seen: list[str] = []
+
+    def watched(texts: object, **arguments: bool) -> list[list[str]]:
+        texts = list(texts)  # type: ignore[call-overload]
+        seen.extend(texts)
+        return tokenize(texts, **arguments)
+
+    monkeypatch.setattr(text_module, "tokenize", watched)
+    return seen
+
+
+def cache_file(folder: Path) -> Path:
+    (path,) = folder.iterdir()
+    return path
+
+
+def test_cached_tokens_are_those_of_the_tokenizer_on_the_first_and_on_the_second_call(tmp_path: Path) -> None:
+    for _ in range(2):
+        assert tokenize_cached(COMMENTS, tmp_path / "tokens") == tokenize(COMMENTS)
+
+
+def test_a_comment_is_cut_once_whatever_stands_beside_it(tmp_path: Path, cut_here: list[str]) -> None:
+    tokenize_cached(COMMENTS[:3], tmp_path)
+    again = tokenize_cached(["새 댓글", *reversed(COMMENTS)], tmp_path)
+    assert sorted(cut_here) == sorted(
+        [*COMMENTS[:3], "새 댓글", COMMENTS[4]]
+    )  # 0 and 3 are equal once cleaned, so 1 and 5
+    assert again == tokenize(["새 댓글", *reversed(COMMENTS)])
+
+
+def test_a_second_pass_does_not_even_load_kiwi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = tokenize_cached(COMMENTS, tmp_path)
+    monkeypatch.setattr(text_module, "kiwi", lambda: pytest.fail("Kiwi was asked again"))
+    assert tokenize_cached(iter(COMMENTS), tmp_path) == first
+
+
+def test_a_comment_that_cleaning_would_change_twice_is_cleaned_once(tmp_path: Path) -> None:
+    text = "htttttp://a.com 보세요"
+    assert clean_comment(clean_comment(text)) != clean_comment(text)
+    for _ in range(2):
+        assert tokenize_cached([text], tmp_path) == tokenize([text])
+
+
+def test_cached_lists_are_not_shared(tmp_path: Path) -> None:
+    first, second = tokenize_cached(["버스", "버스"], tmp_path)
+    first.append("x")
+    assert second == tokenize_cached(["버스"], tmp_path)[0] == tokenize(["버스"])[0]
+
+
+def test_another_version_of_kiwi_cuts_anew(
+    tmp_path: Path, cut_here: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenize_cached(["버스"], tmp_path)
+    changed = {**tokenizer_settings(), "kiwipiepy_model": "99"}
+    monkeypatch.setattr(text_module, "tokenizer_settings", lambda: changed)
+    tokenize_cached(["버스"], tmp_path)
+    assert cut_here == ["버스", "버스"]
+
+
+def test_the_settings_name_kiwi_and_its_model_and_fit_json() -> None:
+    settings = json.loads(json.dumps(tokenizer_settings()))
+    assert settings["kiwipiepy"] and settings["kiwipiepy_model"]
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def one_bit_flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    start = content.index("버스".encode())
+    content[start] ^= 1
+    path.write_bytes(content)
+
+
+def other_columns(path: Path) -> None:
+    pq.write_table(pa.table({"a": [1]}), path)
+
+
+@pytest.mark.parametrize("damage", [cut_short, emptied, one_bit_flipped, other_columns])
+def test_a_broken_file_is_reported_in_one_line_and_made_anew(
+    damage: Callable[[Path], None], tmp_path: Path, cut_here: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenize_cached(["버스"], tmp_path)
+    damage(cache_file(tmp_path))
+    assert tokenize_cached(["버스"], tmp_path) == tokenize(["버스"])
+    report = capsys.readouterr().out
+    assert report.count("\n") == 1 and cache_file(tmp_path).name in report and "made anew" in report
+    assert cut_here == ["버스", "버스"]
+    tokenize_cached(["버스"], tmp_path)
+    assert cut_here == ["버스", "버스"] and capsys.readouterr().out == ""
+
+
+def test_an_interrupted_write_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenize_cached(["버스"], tmp_path)
+    before = cache_file(tmp_path).read_bytes()
+
+    def interrupted(table: pa.Table, path: Path, **_: object) -> None:
+        path.write_bytes(b"PAR1 half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(text_module.pq, "write_table", interrupted)
+        tokenize_cached(["택시"], tmp_path)
+    assert cache_file(tmp_path).read_bytes() == before
+
+
+def test_cached_tokenizing_refuses_what_tokenizing_refuses_and_takes_no_comments(tmp_path: Path) -> None:
+    assert tokenize_cached([], tmp_path) == []
+    with pytest.raises(TypeError, match=r"texts\[1\] must be a string, not NoneType"):
+        tokenize_cached(["버스", None], tmp_path)  # type: ignore[list-item]
 
 
 SENTENCES = [["나", "다"], ["가", "다", "라"], ["가", "다"]]

@@ -4,18 +4,29 @@ Explained in notebook 02.
 """
 
 import functools
+import hashlib
+import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import regex
 from kiwipiepy import Kiwi
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from utils.files import atomic_path, shown
+
 PAD, UNKNOWN = 0, 1
 RESERVED_TOKENS = ("[PAD]", "[UNK]")
+_CACHE_SCHEMA = pa.schema([("comment", pa.binary(16)), ("tokens", pa.list_(pa.string()))])
 
 # KcBERT lists its emoji one by one with the `emoji` package; that set is Unicode's Emoji property, plus what joins
 # emoji together: zero-width joiner, variation selector 16, the keycap and the tags of regional flags.
@@ -110,6 +121,80 @@ def tokenize(texts: Iterable[str], *, progress: bool = False) -> list[list[str]]
         pairs = [(token.form, token.tag.partition("-")[0]) for token in tokens]
         morphemes[text] = [names.setdefault(pair, f"{pair[0]}/{pair[1]}") for pair in pairs]
     return [list(morphemes[text]) for text in cleaned]
+
+
+def tokenizer_settings() -> dict[str, str | bool]:
+    """Return what besides the cleaned comment decides the answer of `tokenize`: Kiwi's versions, how it is asked."""
+    versions = {package: metadata.version(package) for package in ("kiwipiepy", "kiwipiepy_model")}
+    return {**versions, "compatible_jamo": True, "tokens": "form/TAG"}
+
+
+def tokenize_cached(texts: Iterable[str], folder: str | os.PathLike[str], *, progress: bool = False) -> list[list[str]]:
+    """Return what `tokenize` returns, and remember it in a folder: no comment is cut twice.
+
+    One Parquet file holds the tokens under the hash of the cleaned comment; the hash of `tokenizer_settings` is part of
+    its name. It is replaced as a whole, and its pages carry checksums: a file that cannot be read, or not as it was
+    written, is reported in one line and made anew.
+
+    Parameters
+    ----------
+    texts : iterable of str
+        Raw comments.
+    folder : str or path-like
+        Where the file lies; made if need be.
+    progress : bool, optional
+        Print a progress bar for the comments that are new.
+
+    Returns
+    -------
+    list of list of str
+        As from `tokenize`.
+
+    Raises
+    ------
+    TypeError
+        An item is not a string.
+    """
+    checked = check_texts(texts)
+    keys = [_digest(clean_comment(text))[:16] for text in checked]
+    path = Path(folder) / f"kiwi-{_digest(json.dumps(tokenizer_settings(), sort_keys=True))[:4].hex()}.parquet"
+    table = _read_cache(path)
+    known = set(table["comment"].to_pylist())
+    new = {key: text for key, text in zip(keys, checked, strict=True) if key not in known}
+    if new:
+        added = pa.table([list(new), tokenize(new.values(), progress=progress)], schema=_CACHE_SCHEMA)
+        table = pa.concat_tables([table, added])
+        with atomic_path(path) as temporary:
+            pq.write_table(table, temporary, write_page_checksum=True)
+    rows = pc.index_in(pa.array(keys, pa.binary(16)), value_set=table["comment"])
+    return _token_lists(table["tokens"].take(rows))
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _read_cache(path: Path) -> pa.Table:
+    if path.exists():
+        try:
+            table = pq.read_table(path, page_checksum_verification=True)
+            if table.schema.equals(_CACHE_SCHEMA):
+                return table
+            reason = "it has other columns"
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).splitlines()[0].rstrip(".")
+        print(f"Tokens in {shown(path)} cannot be used ({reason}): they are made anew.")
+    return _CACHE_SCHEMA.empty_table()
+
+
+def _token_lists(column: pa.ChunkedArray) -> list[list[str]]:
+    """Return a column of token lists as Python lists, with one string object per distinct token."""
+    array = column.combine_chunks()
+    encoded = array.flatten().dictionary_encode()
+    names = np.array(encoded.dictionary.to_pylist(), dtype=object)
+    tokens = names[encoded.indices.to_numpy()].tolist()
+    ends = np.cumsum(pc.list_value_length(array).to_numpy(zero_copy_only=False)).tolist()
+    return [tokens[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def build_vocabulary(
