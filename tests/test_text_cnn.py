@@ -1,9 +1,16 @@
 from pathlib import Path
+from typing import Any
 
 import keras
+import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 
+from utils import text
+from utils.files import ROOT
+from utils.run_folder import save_comments, start_run
+from utils.text import UNKNOWN
 from utils.text_cnn import VARIANTS, build_text_cnn
 
 V, D, LENGTH = 30, 6, 9
@@ -181,3 +188,83 @@ def test_a_bad_argument_is_named(arguments: dict, message: str) -> None:
 def test_a_vocabulary_without_a_token_is_refused() -> None:
     with pytest.raises(ValueError, match="vocabulary_size must be at least 2, not 1"):
         build_text_cnn(1, max_length=LENGTH, variant="rand")
+
+
+# ----------------------------------------------------------------------------- what notebook 02 makes of the splits
+
+TO_THE_TABLE = [
+    "imports",
+    "parameters",
+    "derived",
+    "corpus",
+    "word2vec",
+    "vocabulary",
+    "embedding-matrix",
+    "embeddings",
+]
+PLANTED = {"train": "qqplanttrain", "validation": "qqplantvalid", "test": "qqplanttest", "dropped": "qqplantdropped"}
+
+
+def comments_with_planted_words() -> pd.DataFrame:
+    """Each split has a word of its own, in labelled and in undecided comments alike."""
+    sizes = {"train": 120, "validation": 30, "test": 30, "dropped": 30}
+    rows = [
+        (split, (-1, 0, 1)[number % 3], f"버스가 {number}번 늦어서 {PLANTED[split]} 화났다")
+        for split, size in sizes.items()
+        for number in range(size)
+    ]
+    table = pd.DataFrame(rows, columns=["split", "label", "text"])
+    return table.assign(id=table.index.astype(str), group=table["split"])
+
+
+def run_cells(folder: Path) -> dict[str, Any]:
+    """Run notebook 02 up to its embedding table on the comments in a run folder, and return its variables."""
+    cells = {cell.id: cell.source for cell in nbformat.read(ROOT / "notebooks/02_text_cnn_word2vec.ipynb", 4).cells}
+    variables: dict[str, Any] = {}
+    for name in TO_THE_TABLE:
+        exec(compile(cells[name], name, "exec"), variables)
+        if name == "parameters":
+            variables |= {"RUN_DIR": str(folder), "WORD2VEC_DIM": 8}
+    return variables
+
+
+@pytest.fixture(scope="module")
+def run_with_planted_words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    run = start_run(folder, dataset="sample", dataset_sha256="", columns={}, seed=0, labelling={})
+    save_comments(run, comments_with_planted_words())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(run_with_planted_words: Path) -> dict[str, Any]:
+    return run_cells(run_with_planted_words)
+
+
+def test_a_word_of_training_comments_has_a_row_and_a_vector_in_notebook_02(made: dict[str, Any]) -> None:
+    token = PLANTED["train"] + "/SL"
+    assert token in made["vectors"]
+    np.testing.assert_array_equal(made["embeddings"][made["vocabulary"][token]], made["vectors"][token])
+
+
+@pytest.mark.parametrize("split", ["validation", "test", "dropped"])
+def test_a_word_that_only_held_out_comments_have_gets_no_row_and_no_vector(split: str, made: dict[str, Any]) -> None:
+    token = PLANTED[split] + "/SL"
+    assert token in text.tokenize([PLANTED[split]])[0]
+    assert token not in made["vocabulary"] and token not in made["vectors"]
+    assert len(made["embeddings"]) == len(made["vocabulary"]) == len(set(made["vocabulary"].values()))
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_the_network_sees_a_held_out_word_as_unknown(split: str, made: dict[str, Any]) -> None:
+    for sentence, ids in zip(made["tokens"][split], made["ids"][split], strict=True):
+        assert ids[sentence.index(PLANTED[split] + "/SL")] == UNKNOWN
+
+
+def test_a_second_run_of_the_notebook_cuts_no_comment_again(
+    made: dict[str, Any], run_with_planted_words: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text, "kiwi", lambda: pytest.fail("a comment was cut again"))
+    again = run_cells(run_with_planted_words)
+    assert again["corpus"] == made["corpus"]
+    np.testing.assert_array_equal(again["embeddings"], made["embeddings"])
