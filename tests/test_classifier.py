@@ -1,5 +1,6 @@
 import functools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +20,8 @@ from utils.classifier import (
     load_classifier,
 )
 from utils.files import ROOT
-from utils.text import build_vocabulary, clean_comment, tokenize
-from utils.text_cnn import build_text_cnn
+from utils.text import build_vocabulary, clean_comment, tokenize, tokenizer_settings
+from utils.text_cnn import VARIANTS, build_text_cnn
 
 COMMENTS = [
     "가격이 또 올랐네요 너무 비싸요",
@@ -44,10 +45,12 @@ def tfidf(labels: list[int] = LABELS) -> TfidfClassifier:
     return TfidfClassifier.from_sklearn(*fitted(labels), ngrams=(2, 3))
 
 
-def text_cnn() -> TextCnnClassifier:
+def text_cnn(variant: str = "rand") -> TextCnnClassifier:
     keras.utils.set_random_seed(0)
     vocabulary = build_vocabulary(tokenize(COMMENTS), min_count=1)
-    model = build_text_cnn(len(vocabulary), max_length=12, embedding_dim=8, maps=4, variant="rand")
+    table = np.random.default_rng(0).normal(size=(len(vocabulary), 8)).astype(np.float32)
+    start = {"embedding_dim": 8} if variant == "rand" else {"embeddings": table}
+    model = build_text_cnn(len(vocabulary), max_length=12, maps=4, variant=variant, **start)
     model.compile("adam", "sparse_categorical_crossentropy")
     return TextCnnClassifier(model, vocabulary)
 
@@ -85,7 +88,7 @@ def test_what_is_not_a_string_is_named(classifier: TextClassifier) -> None:
 
 
 def test_a_fresh_process_gives_identical_probabilities(classifier: TextClassifier, tmp_path: Path) -> None:
-    texts = COMMENTS + ["배송이 왜 이래요", ""]
+    texts = [*COMMENTS, "배송이 왜 이래요", *HARD]
     classifier.save(tmp_path / "saved")
     np.save(tmp_path / "here.npy", classifier.predict_proba(texts))
     (tmp_path / "texts.json").write_text(json.dumps(texts))
@@ -98,21 +101,74 @@ def test_a_fresh_process_gives_identical_probabilities(classifier: TextClassifie
     np.testing.assert_array_equal(np.load(tmp_path / "there.npy"), np.load(tmp_path / "here.npy"))
 
 
-def test_a_missing_file_is_named(classifier: TextClassifier, tmp_path: Path) -> None:
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_loaded_text_cnn_gives_odd_comments_the_same_probability_alone_and_among_others(
+    variant: str, tmp_path: Path
+) -> None:
+    text_cnn(variant).save(tmp_path)
+    loaded = load_classifier(tmp_path)
+    together = loaded.predict_proba(HARD)
+    assert np.isfinite(together).all() and (together > 0).all()
+    np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-6)
+    alone = np.concatenate([loaded.predict_proba([text]) for text in HARD])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_a_text_cnn_sees_the_beginning_of_a_long_comment_and_nothing_in_an_unseen_word() -> None:
+    classifier = text_cnn()
+    assert len(tokenize(["배송 " * 10_000])[0]) == 10_000
+    long, cut, unseen, other = classifier.predict_proba(["배송 " * 10_000, "배송 " * 12, "zxqj", "qqqj"])
+    np.testing.assert_array_equal(long, cut)
+    np.testing.assert_array_equal(unseen, other)
+
+
+def saved_files(classifier: TextClassifier, folder: Path) -> list[Path]:
+    classifier.save(folder / "whole")
+    return sorted((folder / "whole").iterdir())
+
+
+def test_each_missing_file_is_named(classifier: TextClassifier, tmp_path: Path) -> None:
+    files = saved_files(classifier, tmp_path)
+    assert len(files) == 3
+    for file in files:
+        folder = Path(shutil.copytree(tmp_path / "whole", tmp_path / f"without {file.name}"))
+        (folder / file.name).unlink()
+        with pytest.raises(ClassifierFolderError, match=f"{file.name} is missing"):
+            load_classifier(folder)
+
+
+def test_each_altered_weight_or_vocabulary_file_is_named(classifier: TextClassifier, tmp_path: Path) -> None:
+    for file in saved_files(classifier, tmp_path):
+        if file.name == "classifier.json":
+            continue
+        folder = Path(shutil.copytree(tmp_path / "whole", tmp_path / f"other {file.name}"))
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        (folder / file.name).write_bytes(content)
+        with pytest.raises(ClassifierFolderError, match=f"{file.name} was altered"):
+            load_classifier(folder)
+
+
+def test_altered_settings_are_noticed(classifier: TextClassifier, tmp_path: Path) -> None:
     classifier.save(tmp_path)
-    (tmp_path / "vocabulary.json").unlink()
-    with pytest.raises(ClassifierFolderError, match="vocabulary.json is missing"):
+    path = tmp_path / "classifier.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["settings"]["more"] = 1
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(ClassifierFolderError, match="classifier.json was altered"):
         load_classifier(tmp_path)
 
 
-def test_an_altered_file_is_named(classifier: TextClassifier, tmp_path: Path) -> None:
-    classifier.save(tmp_path)
-    path = next(path for path in tmp_path.iterdir() if path.suffix in (".keras", ".safetensors"))
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(ClassifierFolderError, match=f"{path.name} was altered"):
+def test_the_folder_of_a_text_cnn_says_which_tokenizer_it_needs_and_loading_under_another_warns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = text_cnn()
+    monkeypatch.setattr(TextCnnClassifier, "settings", lambda self: {**tokenizer_settings(), "kiwipiepy_model": "0.1"})
+    trained.save(tmp_path)
+    with pytest.warns(UserWarning, match="trained with kiwipiepy_model 0.1, installed is"):
         load_classifier(tmp_path)
+    monkeypatch.undo()
+    assert trained.settings() == {"tokenizer": "kiwi", **tokenizer_settings()}
 
 
 def test_a_folder_without_a_classifier_says_so(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """Text classifiers that can be saved, loaded and asked about raw comments.
 
-A saved classifier is a folder with `classifier.json` (its kind, its settings and the SHA-256 of every other file)
-beside weights as safetensors or `.keras` and vocabularies as JSON. Nothing is pickled.
+A saved classifier is a folder with `classifier.json` (its kind, its settings and the SHA-256 of every file, its own
+content included) beside weights as safetensors or `.keras` and vocabularies as JSON. Nothing is pickled.
 
 To add a kind: subclass `TextClassifier`, give it a `kind`, `settings`, `write_files`, `read_files` and
 `predict_proba`, and decorate it with `@register`.
 """
 
+import hashlib
 import json
 import os
 import warnings
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from utils.files import sha256_of
-from utils.text import check_texts, clean_comment, encode_tokens, tokenize
+from utils.text import check_texts, clean_comment, encode_tokens, tokenize, tokenizer_settings
 
 if TYPE_CHECKING:
     import keras
@@ -96,7 +97,7 @@ class TextClassifier(ABC):
             "settings": self.settings(),
             "files": {path.relative_to(folder).as_posix(): sha256_of(path) for path in files},
         }
-        write_json(folder / MANIFEST, manifest)
+        write_json(folder / MANIFEST, {**manifest, "sha256": manifest_digest(manifest)})
 
 
 KINDS: dict[str, type[TextClassifier]] = {}
@@ -145,7 +146,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         )
     if manifest["kind"] not in KINDS:
         raise ClassifierFolderError(f"{path} has kind {manifest['kind']!r}, not one of {sorted(KINDS)}")
+    digest = manifest_digest(manifest)
+    if manifest.get("sha256", digest) != digest:  # folders saved by earlier versions carry none
+        raise ClassifierFolderError(f"{path} was altered after it was saved: save the classifier again")
     return manifest
+
+
+def manifest_digest(manifest: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a manifest's content without the digest it carries."""
+    content = {key: value for key, value in manifest.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -327,8 +337,8 @@ class TextCnnClassifier(TextClassifier):
         return np.asarray(self.model.predict(ids, batch_size=256, verbose=0), dtype=np.float32)
 
     def settings(self) -> dict[str, Any]:
-        """Return the tokenizer and its version."""
-        return {"tokenizer": "kiwi", "kiwipiepy_model": metadata.version("kiwipiepy_model")}
+        """Return the tokenizer, its versions and how it is asked."""
+        return {"tokenizer": "kiwi", **tokenizer_settings()}
 
     def write_files(self, folder: Path) -> None:
         """Write `vocabulary.json` and `model.keras`, without the optimizer's state."""
