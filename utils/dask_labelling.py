@@ -79,7 +79,9 @@ def label_parquet_folder(
         tasks = client.map(_label_file, files, parts, pure=False, **settings)
         # An error waits until all tasks have ended, so that none writes into a folder that is being removed.
         ended = as_completed(tasks)
-        for _ in tqdm(ended, "labelling", len(tasks), file=sys.stdout, disable=not progress, unit=" files"):
+        for _ in tqdm(
+            ended, "labelling", len(tasks), mininterval=10, file=sys.stdout, disable=not progress, unit=" files"
+        ):
             pass
         comments = sum(client.gather(tasks))
         for leftover in set(staging.rglob("*.parquet")) - set(parts):  # of workers that died
