@@ -116,12 +116,12 @@ def _records(content: bytes, place: str, repairs: list[str]) -> tuple[list[bytes
     """
     pieces = _RECORD.split(content.removeprefix(b"\xef\xbb\xbf"))
     between, heads, texts = pieces[0::3], pieces[1::3], pieces[2::3]
-    for number, gap in enumerate(between):
-        if gap.strip():
-            raise CommentDataError(
-                f"{place}: {len(gap):,} bytes after record {number} are not a whole record (comment id,movie id,rating,"
-                "likes,dislikes,'text'): the file is damaged; download the archive again"
-            )
+    if b"".join(between).strip():
+        number, gap = next((number, gap) for number, gap in enumerate(between) if gap.strip())
+        raise CommentDataError(
+            f"{place}: {len(gap):,} bytes after record {number} are not a whole record (comment id,movie id,rating,"
+            "likes,dislikes,'text'): the file is damaged; download the archive again"
+        )
     try:
         content.decode()
     except UnicodeDecodeError:
