@@ -38,8 +38,9 @@ test-long: setup-dev ## what is too slow for every change
 	@$(VENV_PYTHON) -m pytest -m long
 
 .PHONY: bench
-bench: setup-dev ## measure speeds: labelling beside its peer, near-duplicates
+bench: setup-dev ## measure speed and memory: labelling and reading beside peers, near-duplicates
 	@$(VENV_PYTHON) -m benchmarks.labelling
+	@$(VENV_PYTHON) -m benchmarks.movie_reviews
 	@$(VENV_PYTHON) -m benchmarks.near_duplicates
 
 .PHONY: lint

@@ -1,7 +1,6 @@
 """Labelling beside the same columns from statsmodels and SciPy: ``python -m benchmarks.labelling [PAIRS]``.
 
-The votes are drawn to be as sparse as those of the public film reviews: 71 % of comments without a vote, 1.8 % with 20
-or more. Seconds are CPU seconds of one process.
+The votes are as sparse as those of the public film reviews. Seconds are CPU seconds of one process.
 """
 
 import sys
@@ -12,18 +11,10 @@ from scipy.special import betainc
 from statsmodels.stats.proportion import proportion_confint
 
 from benchmarks.timing import fastest, print_table
+from benchmarks.votes import draw_votes
 from utils.labelling import label_controversy
 
 PAIRS = 9_100_000
-LOG_MEAN, LOG_SPREAD = -1.073, 1.94  # of a lognormal whose whole part has the two shares named above
-
-
-def draw_votes(pairs: int, *, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return likes and dislikes, int64 arrays of shape (pairs,)."""
-    random = np.random.default_rng(seed)
-    votes = random.lognormal(LOG_MEAN, LOG_SPREAD, pairs).astype(np.int64)
-    likes = random.binomial(votes, random.beta(1.5, 1.0, pairs))
-    return likes, votes - likes
 
 
 def peer(likes: NDArray[np.int64], dislikes: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:

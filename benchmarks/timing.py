@@ -1,9 +1,15 @@
-"""What the benchmarks share: the clock and the table."""
+"""What the benchmarks share: the clock, the memory and the table."""
 
 import platform
+import re
+import resource
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 
@@ -15,6 +21,25 @@ def fastest(call: Callable[[], Any], *, repeats: int = 3) -> float:
         call()
         seconds.append(time.process_time() - began)
     return min(seconds)
+
+
+def alone(call: Callable[[], Any]) -> tuple[float, float]:
+    """Return CPU seconds of one call in a fresh process, and the most megabytes that the process has held."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_seconds_and_peak, call).result()
+
+
+def _seconds_and_peak(call: Callable[[], Any]) -> tuple[float, float]:
+    began = time.process_time()
+    call()
+    return time.process_time() - began, _peak_bytes() / 1e6
+
+
+def _peak_bytes() -> int:
+    """Return the most memory that this process has held; on Linux `ru_maxrss` would count its parent's too."""
+    if sys.platform == "linux":
+        return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
 def print_table(title: str, command: str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -2,21 +2,70 @@
 
 import subprocess
 import sys
+import zipfile
+from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from benchmarks.labelling import draw_votes, peer
+from benchmarks.labelling import peer
+from benchmarks.movie_reviews import archives, read_with_pandas, write_archive
+from benchmarks.timing import alone
+from benchmarks.votes import draw_votes
 from utils.files import ROOT
 from utils.labelling import label_controversy
+from utils.movie_archive import raw_files, raw_tree_id
+from utils.movie_reviews import read_movie_reviews
+
+
+def rows_shown(name, argument):
+    """The lines under the table's head, split into cells; the command stands above."""
+    command = [sys.executable, "-m", f"benchmarks.{name}", argument]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300).stdout
+    assert f"`python -m benchmarks.{name} {argument}`" in shown
+    return [line.replace(",", "").split() for line in shown.split("\n\n")[1].splitlines()[1:]]
 
 
 @pytest.mark.parametrize("name", ["labelling", "near_duplicates"])
 def test_a_benchmark_prints_its_command_and_four_sizes(name):
-    command = [sys.executable, "-m", f"benchmarks.{name}", "1600"]
-    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300).stdout
-    assert f"`python -m benchmarks.{name} 1600`" in shown
-    assert [line.split()[0] for line in shown.splitlines()[-4:]] == ["200", "400", "800", "1,600"]
+    assert [row[0] for row in rows_shown(name, "1600")] == ["200", "400", "800", "1600"]
+
+
+def test_reading_is_measured_in_time_and_memory_at_four_sizes():
+    rows = np.array(rows_shown("movie_reviews", "8"), dtype=float)
+    sizes, seconds, speed, peak, _, _ = rows.T
+    assert sizes.tolist() == [1, 2, 4, 8]
+    np.testing.assert_allclose(speed, sizes / seconds, rtol=0.1)
+    assert ((peak > sizes) & (peak < 1_000)).all() and peak[-1] > peak[0]
+
+
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_an_archive_that_is_named_is_copied_so_that_it_stays_as_it_is(tmp_path, unpacked):
+    path = write_archive(tmp_path / "named.zip", 1)
+    if unpacked:
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(tmp_path)
+        path = tmp_path / "top" / "raw"
+    (tmp_path / "copies").mkdir()
+    (copy,) = archives(str(path), tmp_path / "copies")
+    assert copy.parent == tmp_path / "copies" and raw_tree_id(copy) == raw_tree_id(path)
+
+
+def test_the_archive_has_the_megabytes_asked_for_in_records_that_both_readers_understand(tmp_path):
+    path = write_archive(tmp_path / "reviews.zip", 2)
+    assert sum(len(content) for _, content in raw_files(path)) == pytest.approx(2_000_000, abs=2_000)
+    ours, theirs = read_movie_reviews(path), read_with_pandas(path)
+    assert ours["text"].str.startswith("'").mean() == pytest.approx(1 / 150, rel=0.05)
+    pd.testing.assert_frame_equal(ours, theirs[list(ours)], check_dtype=False)
+    assert (theirs[["likes", "dislikes", "rating"]].dtypes == np.int64).all()
+
+
+def test_memory_of_a_call_is_that_of_its_process_alone():
+    here = bytearray(200_000_000)
+    seconds, small = alone(partial(bytes, 1))
+    _, large = alone(partial(bytearray, b"x" * 100_000_000))
+    assert small < len(here) / 1e6 and 80 < large - small < 400 and seconds < 1
 
 
 def test_the_votes_are_as_sparse_as_those_of_the_film_reviews():
