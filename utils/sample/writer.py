@@ -84,8 +84,8 @@ def stance_sentence(rng: random.Random, content: Content) -> str:
     name = rng.choice(kind.topics[content.topic])
     form = rng.random()
     if form < 0.45:
-        subject = setting(rng, content, 0.25) + add_particle(name, "은")
-    elif form < 0.60:
+        subject = setting(rng, content, 0.4) + add_particle(name, "은")
+    elif form < 0.53:
         sibling = rng.choice([topic for topic in kind.topics if topic != content.topic])
         subject = f"{add_particle(rng.choice(kind.topics[sibling]), '이나')} {add_particle(name, '이나')}"
     else:
@@ -105,7 +105,7 @@ def because(rng: random.Random, content: Content) -> str:
 
 def reason_sentence(rng: random.Random, content: Content) -> str:
     """Say why, in one of the reason's many wordings: 관리비 용돈이 먼저지. 지갑이 얇아지거든."""
-    where = setting(rng, content, 0.1)
+    where = setting(rng, content, 0.2)
     if rng.random() < 0.2:
         return where + say(rng, rng.choice(REASONS[content.reason].clauses), content)
     particle, predicate = rng.choice(WEIGHTS)
@@ -123,7 +123,7 @@ def argue(rng: random.Random, content: Content) -> str:
         sentences.append(reason_sentence(rng, content))
         if length < 0.30:
             sentences.reverse()
-        if length > 0.60:
+        if length > 0.63:
             sentences.append(reason_sentence(rng, content))
     if rng.random() < 0.15:
         sentences.insert(rng.choice((1, len(sentences))), judgement(rng, content))
