@@ -1,5 +1,6 @@
 """Both pretraining tasks by hand, and the checkpoint held against PyTorch Transformers."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,18 @@ ROWS = np.array([[CLS, *range(5, 25), SEP, *([PAD] * 10)]] * 500, np.int32)
 )
 def test_sentences_end_where_a_reader_would_end_them(text: str, sentences: list[str]) -> None:
     assert split_sentences(text) == sentences
+
+
+def test_wordpiece_breaks_ties_the_same_way_every_time() -> None:
+    words = ["".join(pair) for pair in itertools.permutations("가나다라마바사아자차", 3)]
+    first, *others = (train_wordpiece(words, vocabulary_size=60) for _ in range(4))
+    assert all(other == first for other in others)
+
+
+def test_wordpiece_keeps_the_frequent_characters_only() -> None:
+    vocabulary = train_wordpiece(["가나 가나 가다", "라"], vocabulary_size=40, max_characters=2)
+    assert {"가", "나", "##나"} <= set(vocabulary)
+    assert not {"다", "##다", "라"} & set(vocabulary)
 
 
 def test_wordpiece_has_special_tokens_first_and_keeps_hangul_whole() -> None:

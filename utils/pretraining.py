@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +26,40 @@ PAD, UNK, CLS, SEP, MASK = range(5)
 IGNORED = 0
 SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[.!?…])(?=[가-힣])|\n+|(?<=[ㅋㅎㅠㅜ]{2})\s+")
 WORD = re.compile(r"[가-힣A-Za-z0-9]")
+
+
+def wordpiece_characters(texts: Iterable[str], *, most: int) -> tuple[list[str], list[str]]:
+    """Return what WordPiece starts from: the characters, and those that continue a word with ``##`` before them.
+
+    Left to itself, the Tokenizers library numbers them in the random order of a hash table and breaks ties between
+    merges by these numbers, so that the same comments give another vocabulary each time.
+
+    Parameters
+    ----------
+    texts : iterable of str
+        Cleaned comments.
+    most : int
+        Most characters to keep, the frequent ones first.
+
+    Returns
+    -------
+    tuple of list of str
+        The characters, and the continuations ("##가"), each in the order of their code points.
+    """
+    from tokenizers.normalizers import BertNormalizer
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+
+    normalizer, splitter = BertNormalizer(strip_accents=False, lowercase=False), BertPreTokenizer()
+    words: Counter[str] = Counter()
+    for text in texts:
+        words.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    counts: Counter[str] = Counter()
+    for word, count in words.items():
+        for character in word:
+            counts[character] += count
+    kept = set(sorted(counts, key=lambda character: (-counts[character], character))[:most])
+    continuing = {character for word in words for character in word[1:]} & kept
+    return sorted(kept), [f"##{character}" for character in sorted(continuing)]
 
 
 def train_wordpiece(texts: Iterable[str], *, vocabulary_size: int, max_characters: int | None = None) -> list[str]:
@@ -51,11 +86,14 @@ def train_wordpiece(texts: Iterable[str], *, vocabulary_size: int, max_character
 
     check_vocabulary_size(vocabulary_size)
     learner = BertWordPieceTokenizer(strip_accents=False, lowercase=False)
+    texts = list(texts)
+    alphabet, continuations = wordpiece_characters(texts, most=max_characters or vocabulary_size // 2)
     learner.train_from_iterator(
         texts,
         vocab_size=vocabulary_size,
-        limit_alphabet=max_characters or vocabulary_size // 2,
-        special_tokens=SPECIAL_TOKENS,
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        special_tokens=SPECIAL_TOKENS + continuations,
         show_progress=False,
     )
     ids = learner.get_vocab(with_added_tokens=True)
