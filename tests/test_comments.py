@@ -4,6 +4,7 @@ import gzip
 import html
 import io
 import json
+from csv import DictWriter
 
 import numpy as np
 import pandas as pd
@@ -379,6 +380,14 @@ FRAGMENTS = [b'"', b",", b"\n", b"\r", b"\0", b"text,likes,dislikes\n", b"a,1,2\
 BLOBS = st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=8), max_size=8).map(b"".join)
 
 
+def _table(records, delimiter):
+    stream = io.StringIO()
+    writer = DictWriter(stream, dict.fromkeys(name for record in records for name in record), delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(records)
+    return stream.getvalue().encode("utf-8", "replace")
+
+
 def _delimited(rows, delimiter):
     lines = ["text,likes,dislikes".replace(",", delimiter), *(delimiter.join(row) for row in rows)]
     return "\n".join(lines).encode("utf-8", "surrogatepass")
@@ -393,6 +402,8 @@ _PARQUET = parquet_bytes(pd.DataFrame(ROWS).assign(group=["a", "b"], rating=[1.5
 FILES = st.one_of(
     st.tuples(st.just("c.json"), DOCUMENTS.map(json.dumps).map(str.encode)),
     st.tuples(st.just("c.jsonl"), DOCUMENTS.map(lambda rows: "\n".join(map(json.dumps, rows)).encode())),
+    st.tuples(st.just("c.csv"), DOCUMENTS.map(lambda records: _table(records, ","))),
+    st.tuples(st.just("c.tsv"), DOCUMENTS.map(lambda records: _table(records, "\t"))),
     st.tuples(st.just("c.csv"), CELLS.map(lambda rows: _delimited(rows, ","))),
     st.tuples(st.just("c.tsv"), CELLS.map(lambda rows: _delimited(rows, "\t"))),
     st.tuples(st.sampled_from(["c.csv", "c.tsv", "c.json", "c.jsonl", "c.parquet", "c.csv.gz"]), BLOBS),

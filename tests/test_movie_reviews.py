@@ -589,13 +589,13 @@ def _is_a_table_or_a_comment_data_error(folder, content):
 
 
 @settings(max_examples=2_000, **SETTINGS)
-@given(damaged_archives())
+@given(ARCHIVES | damaged_archives())
 def test_any_archive_gives_a_table_or_a_comment_data_error(tmp_path_factory, content):
     _is_a_table_or_a_comment_data_error(tmp_path_factory.getbasetemp(), content)
 
 
 @pytest.mark.long
 @settings(max_examples=100_000, **SETTINGS | {"derandomize": False})
-@given(damaged_archives())
+@given(ARCHIVES | damaged_archives())
 def test_any_of_very_many_archives_gives_a_table_or_a_comment_data_error(tmp_path_factory, content):
     _is_a_table_or_a_comment_data_error(tmp_path_factory.getbasetemp(), content)
