@@ -203,3 +203,38 @@ def test_a_character_that_no_font_has_becomes_a_box_without_a_warning():
 
 def test_a_classifier_that_no_word_moves_draws_too():
     draw(plots.word_importance(occluded("가", "나", changes=[0.0, 0.0]), title="Nothing moves it"))
+
+
+def ngrams(*rows: tuple[int, int, float]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["start", "end", "contribution"])
+
+
+def test_ngrams_are_bars_under_their_words_with_the_contribution_beside_them():
+    words = ["배송", "이", "너무", "늦", "다"]
+    table = ngrams((2, 4, 0.5), (0, 2, -0.25), (5, 5, 9.0))  # the last is no n-gram of the comment
+    figure = plots.ngram_bars(words, table, title="“너무 늦” counts most")
+    draw(figure)
+    texts = {text.get_text(): text for text in figure.axes[0].texts}
+    assert list(texts) == [*words, "+0.50", "-0.25"]
+    first, second = figure.axes[0].patches
+    assert first.get_x() == texts["너무"].get_position()[0] and second.get_x() == texts["배송"].get_position()[0]
+    assert first.get_x() + first.get_width() > texts["늦"].get_position()[0]
+    assert first.get_facecolor()[0] > first.get_facecolor()[2]  # orange, for
+    assert second.get_facecolor()[2] > second.get_facecolor()[0]  # blue, against
+
+
+def test_words_and_bars_of_a_long_comment_stay_inside_the_figure_and_apart():
+    words = ["주차장이", "$돈$", "🦔", "abc"] * 20
+    table = ngrams(*((start, start + 5, 0.1 * start) for start in range(0, 75, 3)))
+    figure = plots.ngram_bars(words, table, title="Long", strongest=25)
+    draw(figure)
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    frame = figure.bbox
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1 for box in boxes)
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert len(figure.axes[0].patches) == 25
+
+
+def test_a_comment_without_ngrams_draws_too():
+    draw(plots.ngram_bars(["가"], ngrams(), title="Nothing"))
+    draw(plots.ngram_bars([], ngrams(), title="Empty"))

@@ -11,7 +11,7 @@ from utils import text
 from utils.files import ROOT
 from utils.run_folder import save_comments, start_run
 from utils.text import UNKNOWN
-from utils.text_cnn import VARIANTS, build_text_cnn
+from utils.text_cnn import VARIANTS, build_text_cnn, favourite_ngrams, max_over_time, ngram_contributions
 
 V, D, LENGTH = 30, 6, 9
 TABLE = np.random.default_rng(0).normal(size=(V, D)).astype(np.float32)
@@ -188,6 +188,100 @@ def test_a_bad_argument_is_named(arguments: dict, message: str) -> None:
 def test_a_vocabulary_without_a_token_is_refused() -> None:
     with pytest.raises(ValueError, match="vocabulary_size must be at least 2, not 1"):
         build_text_cnn(1, max_length=LENGTH, variant="rand")
+
+
+# ----------------------------------------------------------------------------- what the network looks at
+
+WORDS = [f"w{number}" for number in range(V)]
+
+
+def words_in(ids: np.ndarray) -> list[str]:
+    return [WORDS[number] for number in ids if number]
+
+
+def log_odds(model: keras.Model, ids: np.ndarray) -> float:
+    without, within = model.predict(ids[np.newaxis], verbose=0)[0].astype(float)
+    return float(np.log(within / without))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_contributions_of_the_ngrams_and_the_bias_add_up_to_the_log_odds(variant: str) -> None:
+    model = trained(variant)
+    for ids in ([4, 8, 2, 29, 7, 0, 0, 0, 0], [5, 0, 0, 0, 0, 0, 0, 0, 0], [0] * 9, list(range(20, 29))):
+        row = np.array(ids, dtype=np.int32)
+        table = ngram_contributions(model, row, words_in(row))
+        assert table["contribution"].sum() == pytest.approx(log_odds(model, row), abs=1e-5)
+        assert table["ngram"].iloc[-1] == "(bias)"
+
+
+def test_contributions_follow_the_classes_asked_for() -> None:
+    model = small("rand", num_classes=3, windows=(5, 2, 3))
+    probability = model.predict(IDS[:1], verbose=0)[0]
+    table = ngram_contributions(model, IDS[0], words_in(IDS[0]), label=2, against=1)
+    assert table["contribution"].sum() == pytest.approx(np.log(probability[2] / probability[1]), abs=1e-5)
+
+
+def test_each_filter_is_counted_once_and_the_ngrams_are_places_in_the_comment() -> None:
+    model = trained("rand")
+    features, starts, widths = max_over_time(model, IDS[:1])
+    table = ngram_contributions(model, IDS[0], words_in(IDS[0]))
+    assert table["filters"].sum() == (features > 0).sum()
+    for row in table.iloc[:-1].itertuples():
+        assert row.ngram == " ".join(words_in(IDS[0])[row.start : row.end])
+        assert 1 <= row.end - row.start <= 5
+    assert table["contribution"].iloc[:-1].abs().is_monotonic_decreasing
+    assert starts.min() >= -2 and set(widths) == {3, 4, 5}
+
+
+def test_the_largest_answers_are_the_features_of_the_network_in_batches_too() -> None:
+    model = small("non-static", windows=(5, 2, 3))
+    expected = keras.Model(model.input, model.get_layer("features").output).predict(IDS, verbose=0)
+    features, starts, widths = max_over_time(model, IDS, batch_size=7)
+    np.testing.assert_allclose(features, expected, atol=1e-6)
+    assert widths.tolist() == [5] * 5 + [2] * 5 + [3] * 5
+    kernel, bias = model.get_layer("window_2").get_weights()
+    for row, column in ((0, 5), (3, 6), (9, 9)):
+        window = TABLE[IDS[row]][starts[row, column] : starts[row, column] + 2]  # not at the edge in these rows
+        assert window.shape == (2, D)
+        answer = np.sum(window * kernel[:, :, column - 5]) + bias[column - 5]
+        assert answer == pytest.approx(features[row, column], abs=1e-5)
+
+
+def detector() -> keras.Model:
+    """One filter of width 2 that looks for tokens 5 and 6 side by side and speaks for class 1."""
+    table = np.zeros((V, D), np.float32)
+    table[5, 0] = table[6, 1] = 1
+    model = build_text_cnn(V, max_length=LENGTH, embeddings=table, variant="static", windows=(2,), maps=1)
+    kernel = np.zeros((2, D, 1), np.float32)
+    kernel[0, 0] = kernel[1, 1] = 1
+    model.get_layer("window_2").set_weights([kernel, np.zeros(1, np.float32)])
+    model.get_layer("classes").set_weights([np.array([[-0.5, 1.0]], np.float32), np.array([0.25, 0.0], np.float32)])
+    return model
+
+
+def test_a_planted_detector_is_found_with_the_contribution_worked_out_by_hand() -> None:
+    ids = np.array([3, 4, 5, 6, 9, 0, 0, 0, 0], dtype=np.int32)
+    table = ngram_contributions(detector(), ids, words_in(ids))
+    assert table.to_dict("records") == [
+        {"ngram": "w5 w6", "start": 2, "end": 4, "filters": 1, "contribution": 3.0},  # (1 + 1) * (1 + 0.5)
+        {"ngram": "(bias)", "start": 5, "end": 5, "filters": 0, "contribution": -0.25},
+    ]
+
+
+def test_the_favourite_ngrams_of_a_planted_detector_are_its_own_the_loudest_first() -> None:
+    ids = np.array([[9, 6, 9, 0, 0, 0, 0, 0, 0], [3, 5, 6, 4, 0, 0, 0, 0, 0], [1, 5, 6, 0, 0, 0, 0, 0, 0]], np.int32)
+    table = favourite_ngrams(detector(), ids, [words_in(row) for row in ids])
+    assert table.filter(like="favourite").to_numpy().tolist() == [["w5 w6", "w9 w6", ""]]
+    assert table["filter"].tolist() == ["2 wide, no. 0"]
+    assert table["mean_contribution"].tolist() == [pytest.approx((1 + 2 + 2) / 3 * 1.5)]
+
+
+def test_favourites_run_from_the_filters_for_a_class_to_those_against_it() -> None:
+    table = favourite_ngrams(trained("rand"), IDS, [words_in(row) for row in IDS], filters=2, ngrams=3)
+    assert len(table) == 4
+    assert table["mean_contribution"].is_monotonic_decreasing
+    for favourites in table.filter(like="favourite").to_numpy().tolist():
+        assert len(set(favourites)) == 3
 
 
 # ----------------------------------------------------------------------------- what notebook 02 makes of the splits

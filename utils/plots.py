@@ -305,6 +305,58 @@ def word_importance(table: pd.DataFrame, *, title: str) -> Figure:
     return figure
 
 
+def ngram_bars(words: Sequence[str], table: pd.DataFrame, *, title: str, strongest: int = 10) -> Figure:
+    """Draw a comment, and under its words the n-grams that decide most, each with its contribution.
+
+    `table` is that of `utils.text_cnn.ngram_contributions`, the largest contributions first; `words` are the tokens it
+    was made from. An orange bar speaks for the class, a blue one against it; the stronger the colour the more. A
+    bar ends with the line that its n-gram begins in.
+    """
+    line_width, step, number_width = 58.0, 1.5, 4.0  # in widths of a Hangul letter
+    spans = _text_lines(words, line_width)
+    strong = table[table["end"] > table["start"]].head(strongest)
+    bars = list(zip(strong["start"].tolist(), strong["end"].tolist(), strong["contribution"].tolist(), strict=True))
+    largest = max((abs(contribution) for *_, contribution in bars), default=0.0) or 1.0
+    colours = sns.diverging_palette(245, 40, s=85, l=65, as_cmap=True)
+    figure, axes = plt.subplots()
+    y = 0.0
+    for line in range(spans[-1][0] + 1 if spans else 0):
+        for word, (number, left, _) in zip(words, spans, strict=True):
+            if number == line:
+                axes.text(left, y, _drawable(word), fontsize=9, va="center", parse_math=False)
+        ends: list[float] = []  # of the last bar in each row under this line
+        for first, last, contribution in bars:
+            number, left, _ = spans[first]
+            if number != line:
+                continue
+            right = max(end for at, _, end in spans[first:last] if at == line)
+            place = next((place for place, end in enumerate(ends) if end <= left), len(ends))
+            ends[place : place + 1] = [right + number_width]
+            bottom = y - step * (place + 1)
+            colour = colours(0.5 + 0.5 * contribution / largest)
+            axes.barh(bottom, right - left, 1.0, left, color=colour, edgecolor=GREY, linewidth=0.4)
+            axes.text(right + 0.3, bottom, f"{contribution:+.2f}", fontsize=8, va="center", color=GREY)
+        y -= step * (len(ends) + 1) + 0.7
+    height = (1.0 - y) * 7.5 / (line_width + number_width)
+    figure.set_size_inches(7.5, height + 0.5)
+    axes.set_position((0.02, 0.0, 0.96, height / (height + 0.5)))
+    axes.set(xlim=(-0.5, line_width + number_width), ylim=(y, 1.0), title=title)
+    axes.set_axis_off()
+    return figure
+
+
+def _text_lines(words: Sequence[str], line_width: float) -> list[tuple[int, float, float]]:
+    """Return each word's line and its left and right end, in widths of a Hangul letter, wrapped at `line_width`."""
+    spans, line, left = [], 0, 0.0
+    for word in words:
+        width = sum(1.0 if ord(letter) > 0x7F else 0.65 for letter in word)
+        if left > 0 and left + width > line_width:
+            line, left = line + 1, 0.0
+        spans.append((line, left, left + width))
+        left += width + 0.7
+    return spans
+
+
 def _panels(count: int, *, columns: int, side: float, wspace: float, hspace: float) -> tuple[Figure, list[Axes]]:
     """Square panels, `side` inches wide, at most `columns` in a row, with room for a title above them all.
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
+import pandas as pd
 from keras import layers
 from numpy.typing import NDArray
 
@@ -130,3 +131,136 @@ def check_text_cnn(
         raise ValueError(f"embeddings must have shape ({vocabulary_size}, d), not {embeddings.shape}")
     if embeddings is not None and not np.isfinite(embeddings).all():
         raise ValueError("embeddings must be finite numbers")
+
+
+def max_over_time(
+    model: keras.Model, ids: NDArray[np.int32], *, batch_size: int = 256
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Return each filter's largest answer, and the window that gave it.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From `build_text_cnn`, with F filters of all widths together.
+    ids : ndarray of int32, shape (N, max_length)
+    batch_size : int, optional
+        Comments that are looked at together; bounds the memory.
+
+    Returns
+    -------
+    features : ndarray of float32, shape (N, F)
+        What the output layer sees.
+    starts : ndarray of int64, shape (N, F)
+        Place of the window's first token; negative where the window begins before the comment.
+    widths : ndarray of int64, shape (F,)
+        Tokens in each filter's window.
+    """
+    convolutions = [layer for layer in model.layers if layer.name.startswith("window_")]
+    answers = keras.Model(model.input, {layer.name: layer.output for layer in convolutions})
+    widths = [layer.kernel_size[0] for layer in convolutions]
+    features, starts = [], []
+    for first in range(0, len(ids), batch_size):
+        by_name = answers.predict_on_batch(ids[first : first + batch_size])
+        by_width = [by_name[layer.name] for layer in convolutions]
+        features.append(np.concatenate([found.max(axis=1) for found in by_width], axis=1))
+        margins = [(width - 1) // 2 for width in widths]  # zeros that padding="same" puts before the first token
+        places = [found.argmax(axis=1) - margin for found, margin in zip(by_width, margins, strict=True)]
+        starts.append(np.concatenate(places, axis=1))
+    maps = [layer.filters for layer in convolutions]
+    return np.concatenate(features), np.concatenate(starts), np.repeat(widths, maps)
+
+
+def ngram_contributions(
+    model: keras.Model, ids: NDArray[np.int32], tokens: Sequence[str], *, label: int = 1, against: int = 0
+) -> pd.DataFrame:
+    """Tell which n-grams of a comment won the max over time, and what each adds to the score of a class.
+
+    The score is the logit of `label` minus that of `against`: the logarithm of the odds. It is a sum over the filters,
+    the largest answer times the difference of the two output weights, plus the difference of the output biases; so the
+    contributions add up to it, and nothing is approximated.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From `build_text_cnn`.
+    ids : ndarray of int32, shape (max_length,)
+        One comment.
+    tokens : sequence of str
+        The comment's tokens as they are to be shown; those after `max_length` are not looked at.
+    label, against : int, optional
+        Columns of the model's output.
+
+    Returns
+    -------
+    DataFrame
+        `ngram`, `start`, `end` (its tokens are `tokens[start:end]`), `filters` (how many it won) and `contribution`;
+        the largest contributions first, of either sign. Windows that hold nothing but padding are one row,
+        `(padding)`; the last row is the `(bias)`. The contributions add up to the score.
+    """
+    shown = tokens[: len(ids)]
+    features, starts, widths = max_over_time(model, ids[np.newaxis])
+    kernel, bias = (weight.astype(np.float64) for weight in model.get_layer("classes").get_weights())
+    winners = pd.DataFrame(
+        {
+            "start": np.clip(starts[0], 0, len(shown)),
+            "end": np.clip(starts[0] + widths, 0, len(shown)),
+            "filters": 1,
+            "contribution": features[0] * (kernel[:, label] - kernel[:, against]),
+        }
+    )
+    table = winners[features[0] > 0].groupby(["start", "end"], as_index=False).sum()
+    table = table.sort_values("contribution", key=abs, ascending=False)
+    spans = zip(table["start"], table["end"], strict=True)
+    table.insert(0, "ngram", [" ".join(shown[start:end]) or "(padding)" for start, end in spans])
+    table.loc[-1] = ["(bias)", len(shown), len(shown), 0, bias[label] - bias[against]]
+    return table.reset_index(drop=True)
+
+
+def favourite_ngrams(
+    model: keras.Model,
+    ids: NDArray[np.int32],
+    sentences: Sequence[Sequence[str]],
+    *,
+    filters: int = 4,
+    ngrams: int = 3,
+    label: int = 1,
+    against: int = 0,
+) -> pd.DataFrame:
+    """Show what the filters that matter most look for: the n-grams of some comments that they answer loudest.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From `build_text_cnn`.
+    ids : ndarray of int32, shape (N, max_length)
+    sentences : sequence of sequence of str
+        The tokens of the N comments as they are to be shown.
+    filters : int, optional
+        How many filters that speak for `label`, and how many that speak against it.
+    ngrams : int, optional
+        How many different n-grams of each.
+    label, against : int, optional
+        Columns of the model's output.
+
+    Returns
+    -------
+    DataFrame
+        `filter` (its width and number), `mean_contribution` (over the comments, to the logit of `label` minus that of
+        `against`), then `favourite_1`, the loudest, `favourite_2`, ... (empty where there is none); from the filter
+        that speaks most for `label` to the one that speaks most against it.
+    """
+    features, starts, widths = max_over_time(model, ids)
+    kernel = model.get_layer("classes").get_weights()[0]
+    means = features.mean(axis=0) * (kernel[:, label] - kernel[:, against])
+    order = np.argsort(-means, kind="stable")
+    number = pd.Series(widths).groupby(widths).cumcount()
+    rows = []
+    for chosen in np.unique(np.concatenate([np.arange(len(order))[:filters], np.arange(len(order))[-filters:]])):
+        column = order[chosen]
+        loudest = [row for row in np.argsort(-features[:, column], kind="stable") if features[row, column] > 0]
+        spans = ((sentences[row][: ids.shape[1]], starts[row, column]) for row in loudest)
+        found = dict.fromkeys(" ".join(shown[max(start, 0) : start + widths[column]]) for shown, start in spans)
+        favourites = [*(ngram for ngram in found if ngram), *[""] * ngrams][:ngrams]
+        rows.append((f"{widths[column]} wide, no. {number[column]}", means[column], *favourites))
+    places = [f"favourite_{place}" for place in range(1, ngrams + 1)]
+    return pd.DataFrame(rows, columns=["filter", "mean_contribution", *places])
