@@ -93,3 +93,12 @@ def test_offline_movie_reviews_say_what_to_do(downloads):
 def test_columns_for_movie_reviews_are_refused(downloads):
     with pytest.raises(CommentDataError, match="set COLUMNS = {}"):
         load_dataset("movie-reviews", columns={"group": "movie_id"})
+
+
+def test_a_file_may_have_columns_that_notebook_01_computes(tmp_path):
+    path = tmp_path / "labelled.csv"
+    path.write_text("text,likes,dislikes,label,votes\n가,1,2,spam,9\n", encoding="utf-8")
+    comments = load_dataset(path)
+    assert comments[["label_given", "votes_given"]].values.tolist() == [["spam", 9]]
+    assert not {"label", "votes"} & set(comments)
+    assert "column 'label' is now 'label_given': notebook 01 computes its own label" in str(comments.attrs["repairs"])

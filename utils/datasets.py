@@ -14,6 +14,8 @@ from utils.movie_reviews import download_movie_reviews, read_movie_reviews
 SAMPLE = ROOT / "data" / "sample_comments.csv"
 DOWNLOADS = ROOT / "runs" / "downloads"
 NAMES = ("sample", "movie-reviews")
+# Columns that notebook 01 adds to the table.
+COMPUTED = ("label", "ratio", "ci_low", "ci_high", "band_probability", "votes", "cluster", "split")
 
 
 def load_dataset(name_or_path: str | os.PathLike[str], *, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
@@ -30,7 +32,8 @@ def load_dataset(name_or_path: str | os.PathLike[str], *, columns: Mapping[str, 
     Returns
     -------
     DataFrame
-        As from `utils.comments.load_comments`. The order of rows may tell the label: never use it.
+        As from `utils.comments.load_comments`. The order of rows may tell the label: never use it. A file's own
+        `label`, `split` or other column that notebook 01 computes is kept as `label_given` and so on.
 
     Raises
     ------
@@ -41,7 +44,7 @@ def load_dataset(name_or_path: str | os.PathLike[str], *, columns: Mapping[str, 
         if columns:
             raise CommentDataError(f"COLUMNS is {dict(columns)}, but 'movie-reviews' has our names: set COLUMNS = {{}}")
         return _movie_reviews()
-    return load_comments(dataset_path(name_or_path), columns=columns)
+    return _keep_apart(load_comments(dataset_path(name_or_path), columns=columns))
 
 
 def dataset_path(name_or_path: str | os.PathLike[str]) -> Path:
@@ -63,6 +66,16 @@ def dataset_sha256(name_or_path: str | os.PathLike[str]) -> str:
     if not path.exists():
         raise CommentDataError(f"{path} does not exist: load_dataset({str(name_or_path)!r}) first")
     return sha256_of(path)
+
+
+def _keep_apart(comments: pd.DataFrame) -> pd.DataFrame:
+    """Rename the columns that have the name of one that notebook 01 computes, and say so."""
+    given = {name: f"{name}_given" for name in COMPUTED if name in comments}
+    renamed = comments.rename(columns=given)
+    renamed.attrs["repairs"] = comments.attrs["repairs"] + [
+        f"the file's column {name!r} is now {new!r}: notebook 01 computes its own {name}" for name, new in given.items()
+    ]
+    return renamed
 
 
 def _movie_reviews() -> pd.DataFrame:
