@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from sklearn.metrics import roc_auc_score
 
 from utils import notebooks
 from utils.files import ROOT
@@ -492,10 +493,11 @@ def test_the_scores_are_in_a_sane_range(test_run):
     assert len({round(entry["prevalence"], 6) for entry in scores.values()}) == 1
     assert 0.3 < scores["majority"]["prevalence"] < 0.7
     ceiling = json.loads((folder / "comparison.json").read_text())["ceiling_auroc"]
-    assert 0.55 < scores["tfidf-logreg"]["auroc"] < ceiling
-    for model, entry in scores.items():  # 35 test comments: one standard error is about 0.1
-        assert 0.3 <= entry["auroc"] <= 0.95, model
-        assert 0.2 <= entry["macro_f1"] <= 1, model
+    assert all(entry["auroc"] < ceiling and 0.2 <= entry["macro_f1"] <= 1 for entry in scores.values())
+    for model, rows in predictions(folder).items():  # 69 comments, both held-out splits: a standard error is about 0.07
+        on_all_labels = rows[(rows["tuning"] == "full") & rows["label_budget"].isna()]
+        auroc = roc_auc_score(on_all_labels["label"], on_all_labels["probability"])
+        assert (0.6 if model == "tfidf-logreg" else 0.4) <= auroc <= 0.95, model
 
 
 @pytest.mark.notebooks
