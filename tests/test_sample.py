@@ -244,6 +244,10 @@ def test_the_style_is_that_of_comments_on_the_web(sample, pattern, least):
     assert sample["text"].str.contains(pattern).mean() >= least
 
 
+def test_no_text_has_two_blanks_in_a_row(sample):
+    assert not sample["text"].str.contains("  ", regex=False).any()
+
+
 def test_links_go_nowhere_but_to_example_com(sample):
     links = sample["text"].str.extractall(r"(https?://[^/\s]+|www\.\S+)")[0]
     assert set(links) == {"https://example.com"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -152,7 +153,7 @@ def join_sentences(rng: random.Random, sentences: Sequence[str]) -> str:
 
 
 def rough_up(rng: random.Random, text: str) -> str:
-    """Leave out spaces and slip on keys, in a minority of comments."""
+    """Leave out spaces and slip on keys, in a minority of comments; runs of blanks become one."""
     if rng.random() < 0.10:
         text = "".join(char for char in text if char != " " or rng.random() > 0.35)
     if rng.random() < 0.06:
@@ -160,7 +161,7 @@ def rough_up(rng: random.Random, text: str) -> str:
     for right, wrong in TYPOS:
         if right in text and rng.random() < 0.12:
             text = text.replace(right, wrong, 1)
-    return text
+    return re.sub(" {2,}", " ", text)
 
 
 def swap_neighbours(rng: random.Random, text: str) -> str:
