@@ -62,6 +62,16 @@ def test_split_depends_on_neither_row_order_nor_other_groups() -> None:
     assert split_by_group(half).equals(split[half.index])
 
 
+def test_a_repeated_index_changes_neither_splits_nor_folds() -> None:
+    comments = many_groups().assign(cluster=lambda rows: np.arange(len(rows)) // 2)
+    repeated = comments.set_axis([0] * len(comments))
+    split = split_by_group(comments)
+    assert {"train", "dropped"} <= set(split)
+    assert split_by_group(repeated).tolist() == split.tolist()
+    folds = group_folds(comments.assign(split=split))
+    assert group_folds(repeated.assign(split=split.tolist())).tolist() == folds.tolist()
+
+
 def test_another_seed_gives_another_split() -> None:
     comments = many_groups()
     assert (split_by_group(comments, seed=0) != split_by_group(comments, seed=1)).mean() > 0.2

@@ -65,8 +65,8 @@ def split_by_group(comments: pd.DataFrame, *, fractions: Sequence[float] = (0.8,
     position = unit.map({name: hash_position(seed, name) for name in unit.unique()})
     place = np.searchsorted(np.cumsum(fractions)[:2], position, side="right")
     split = pd.Series(np.array(["train", "validation", "test"], dtype=object)[place], comments.index)
-    home = split.loc[position.groupby(comments["cluster"]).idxmin()]
-    home.index = pd.Index(comments.loc[home.index, "cluster"])
+    first = position.reset_index(drop=True).groupby(comments["cluster"].to_numpy()).idxmin()
+    home = pd.Series(split.to_numpy()[first], first.index)
     return split.where(split == comments["cluster"].map(home), "dropped").rename("split")
 
 
@@ -98,8 +98,8 @@ def group_folds(comments: pd.DataFrame, *, folds: int = 5, seed: int = 0) -> pd.
     position = unit.map({name: hash_position(f"fold {seed}", name) for name in unit.unique()})
     fold = (position * folds).astype("int8")
     usable = comments["split"].isin(["train", "validation"])
-    first = position[usable].groupby(comments.loc[usable, "cluster"]).idxmin()
-    home = pd.Series(fold.loc[first].to_numpy(), index=first.index)
+    first = position.where(usable, np.inf).reset_index(drop=True).groupby(comments["cluster"].to_numpy()).idxmin()
+    home = pd.Series(fold.to_numpy()[first], first.index)
     return fold.where(usable & (fold == comments["cluster"].map(home)), -1).astype("int8").rename("fold")
 
 
