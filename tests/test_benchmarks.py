@@ -5,6 +5,7 @@ import sys
 import zipfile
 from functools import partial
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +18,7 @@ from utils.files import ROOT
 from utils.labelling import label_controversy
 from utils.movie_archive import raw_files, raw_tree_id
 from utils.movie_reviews import read_movie_reviews
+from utils.text_cnn import VARIANTS, build_text_cnn
 
 
 def rows_shown(name, argument):
@@ -80,3 +82,29 @@ def test_the_peer_gives_the_columns_that_labelling_gives():
     ours = label_controversy(likes, dislikes)[["ci_low", "ci_high", "band_probability"]].to_numpy()
     theirs = np.stack(peer(likes, dislikes), axis=1)
     np.testing.assert_allclose(ours[voted], theirs[voted], atol=1e-12)
+
+
+def test_both_text_cnns_answer_alike_with_the_same_weights():
+    torch = pytest.importorskip("torch")
+    benchmark = pytest.importorskip("benchmarks.text_cnn")
+    ids, _ = benchmark.draw_comments(20)
+    embeddings = np.random.default_rng(1).normal(size=(benchmark.VOCABULARY_SIZE, benchmark.DIM)).astype(np.float32)
+    ours = build_text_cnn(len(embeddings), max_length=benchmark.LENGTH, embeddings=embeddings, variant="multichannel")
+    theirs = benchmark.TorchTextCnn(embeddings, "multichannel").eval()
+    weights = {weight.path: torch.from_numpy(keras.ops.convert_to_numpy(weight).copy()) for weight in ours.weights}
+    with torch.no_grad():
+        for window, convolution in zip(benchmark.WINDOWS, theirs.convolutions, strict=True):
+            convolution.weight.copy_(weights[f"window_{window}/kernel"].permute(2, 1, 0))
+            convolution.bias.copy_(weights[f"window_{window}/bias"])
+        theirs.classes.weight.copy_(weights["classes/kernel"].T)
+        theirs.classes.bias.copy_(weights["classes/bias"])
+        probabilities = torch.softmax(theirs(torch.from_numpy(ids)), dim=1).numpy()
+    np.testing.assert_allclose(ours.predict(ids, verbose=0), probabilities, atol=1e-5)
+
+
+def test_the_text_cnns_speed_is_shown_for_every_variant():
+    pytest.importorskip("torch")
+    rows = rows_shown("text_cnn", "128")
+    assert [row[0] for row in rows] == list(VARIANTS)
+    ours, theirs, ratio = np.array([row[1:] for row in rows], dtype=float).T
+    np.testing.assert_allclose(ratio, ours / theirs, rtol=0.1)

@@ -1,0 +1,119 @@
+"""One training epoch of the Text-CNN beside the same network in PyTorch: ``python -m benchmarks.text_cnn [COMMENTS]``.
+
+Both see the same batches and train with Adam. The two take turns, and the fastest epoch of each counts. Seconds are
+seconds on the clock, with all cores; compiling is left out. Needs ``requirements-torch.txt``.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from benchmarks.timing import print_table
+from utils.text_cnn import VARIANTS, build_text_cnn
+
+COMMENTS = 10_000
+VOCABULARY_SIZE, DIM, LENGTH, BATCH_SIZE = 20_000, 100, 48, 64
+WINDOWS, MAPS, MAX_NORM = (3, 4, 5), 100, 3.0
+LEARNING_RATE = 1e-3
+ROUNDS = 5
+
+
+class TorchTextCnn(nn.Module):
+    """The network of `build_text_cnn`, written with PyTorch's own layers; returns logits (N, 2)."""
+
+    def __init__(self, embeddings: NDArray[np.float32] | None, variant: str) -> None:
+        super().__init__()
+        table = torch.empty(VOCABULARY_SIZE, DIM).uniform_(-0.25, 0.25)
+        if embeddings is not None:
+            table = torch.from_numpy(embeddings.copy())
+        trained = variant != "static"
+        self.vectors = nn.Embedding.from_pretrained(table, freeze=not trained, padding_idx=0)
+        self.fixed_vectors = None
+        if variant == "multichannel":
+            self.fixed_vectors = nn.Embedding.from_pretrained(table.clone(), freeze=True, padding_idx=0)
+        self.convolutions = nn.ModuleList(nn.Conv1d(DIM, MAPS, window, padding="same") for window in WINDOWS)
+        self.dropout = nn.Dropout(0.5)
+        self.classes = nn.Linear(MAPS * len(WINDOWS), 2)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return the logits (N, 2) of ids (N, L)."""
+        vectors = self.vectors(tokens)
+        if self.fixed_vectors is not None:
+            vectors = vectors + self.fixed_vectors(tokens)
+        vectors = (vectors * (tokens != 0).unsqueeze(-1)).transpose(1, 2)
+        features = [torch.relu(convolution(vectors)).amax(dim=2) for convolution in self.convolutions]
+        return self.classes(self.dropout(torch.cat(features, dim=1)))
+
+
+def torch_epoch(ids: NDArray[np.int32], labels: NDArray[np.int32], network: TorchTextCnn) -> Callable[[], object]:
+    """Return a function that trains the PyTorch network for one epoch."""
+    tokens, answers = torch.from_numpy(ids), torch.from_numpy(labels).long()
+    trained = [weight for weight in network.parameters() if weight.requires_grad]
+    optimizer = torch.optim.Adam(trained, LEARNING_RATE)
+    loss = nn.CrossEntropyLoss()
+
+    def epoch() -> None:
+        network.train()
+        for batch, answer in zip(tokens.split(BATCH_SIZE), answers.split(BATCH_SIZE), strict=True):
+            optimizer.zero_grad()
+            loss(network(batch), answer).backward()
+            optimizer.step()
+            with torch.no_grad():
+                network.classes.weight.copy_(network.classes.weight.renorm(2, 0, MAX_NORM))
+
+    return epoch
+
+
+def keras_epoch(ids: NDArray[np.int32], labels: NDArray[np.int32], network: keras.Model) -> Callable[[], object]:
+    """Return a function that trains the Keras network for one epoch."""
+    network.compile(keras.optimizers.Adam(LEARNING_RATE), "sparse_categorical_crossentropy")
+    return lambda: network.fit(ids, labels, batch_size=BATCH_SIZE, shuffle=False, verbose=0)
+
+
+def draw_comments(comments: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return ids (N, L), padded with 0, as long as the sample's comments, and labels (N,)."""
+    random = np.random.default_rng(0)
+    ids = random.integers(1, VOCABULARY_SIZE, (comments, LENGTH), dtype=np.int32)
+    lengths = random.integers(8, LENGTH, comments)
+    ids[np.arange(LENGTH) >= lengths[:, None]] = 0
+    return ids, random.integers(0, 2, comments, dtype=np.int32)
+
+
+def measure(variant: str, ids: NDArray[np.int32], labels: NDArray[np.int32]) -> dict[str, object]:
+    """Return one row of the table."""
+    embeddings = None
+    if variant != "rand":
+        embeddings = np.random.default_rng(1).normal(0, 0.3, (VOCABULARY_SIZE, DIM)).astype(np.float32)
+    ours = build_text_cnn(VOCABULARY_SIZE, max_length=LENGTH, embeddings=embeddings, embedding_dim=DIM, variant=variant)
+    epochs = {
+        "Keras": keras_epoch(ids, labels, ours),
+        "PyTorch": torch_epoch(ids, labels, TorchTextCnn(embeddings, variant)),
+    }
+    for epoch in epochs.values():
+        epoch()
+    seconds: dict[str, list[float]] = {name: [] for name in epochs}
+    for _ in range(ROUNDS):
+        for name, epoch in epochs.items():
+            began = time.perf_counter()
+            epoch()
+            seconds[name].append(time.perf_counter() - began)
+    rates = {f"{name}, comments a second": round(len(ids) / min(times)) for name, times in seconds.items()}
+    return {"variant": variant} | rates | {"times faster": min(seconds["PyTorch"]) / min(seconds["Keras"])}
+
+
+def main() -> None:
+    """Measure all four variants."""
+    comments = int(sys.argv[1]) if len(sys.argv) > 1 else COMMENTS
+    ids, labels = draw_comments(comments)
+    rows = [measure(variant, ids, labels) for variant in VARIANTS]
+    print_table("Text-CNN, one training epoch", f"python -m benchmarks.text_cnn {comments}", rows)
+
+
+if __name__ == "__main__":
+    main()
