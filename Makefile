@@ -44,6 +44,7 @@ bench: setup-dev ## measure speed and memory beside peers: labelling, reading, n
 	@$(VENV_PYTHON) -m benchmarks.movie_reviews
 	@$(VENV_PYTHON) -m benchmarks.near_duplicates
 	@$(VENV_PYTHON) -m benchmarks.text_cnn
+	@$(VENV_PYTHON) -m benchmarks.prediction
 
 .PHONY: lint
 lint: setup-dev ## ruff on code and notebooks, mypy on utils

@@ -108,3 +108,9 @@ def test_the_text_cnns_speed_is_shown_for_every_variant():
     assert [row[0] for row in rows] == list(VARIANTS)
     ours, theirs, ratio = np.array([row[1:] for row in rows], dtype=float).T
     np.testing.assert_allclose(ratio, ours / theirs, rtol=0.1)
+
+
+def test_a_prediction_is_measured_whole_and_part_by_part():
+    rows = rows_shown("prediction", "300")
+    assert [row[0] for row in rows] == ["Kiwi's", "tokenize:", "tokenize:", "encode_tokens", "the", "predict_proba"]
+    assert all(float(row[-2]) >= 0 and int(row[-1]) > 0 for row in rows)
