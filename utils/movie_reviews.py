@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
@@ -137,7 +136,8 @@ def _typed(heads: list[bytes], texts: list[bytes]) -> pa.Table:
     options = pyarrow.csv.ReadOptions(column_names=list(_NUMBERS), use_threads=False)
     types = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(_NUMBERS, pa.int64()))
     numbers = pyarrow.csv.read_csv(io.BytesIO(b"\n".join(heads)), read_options=options, convert_options=types)
-    text = pc.replace_substring(pa.array(texts, pa.large_binary()).cast(pa.large_string()), "''", "'")
+    quoted = pa.array([text.replace(b"''", b"'") for text in texts], pa.large_binary())
+    text = quoted.view(pa.large_string())  # `_records` has made sure that it is UTF-8
     columns = {name: numbers[name].cast(_SCHEMA.field(name).type) for name in _NUMBERS} | {"text": text}
     return pa.table({name: columns[name] for name in _SCHEMA.names}, schema=_SCHEMA)
 
