@@ -5,13 +5,10 @@ beside our tokenizer. Seconds are seconds on the clock, with all cores.
 """
 
 import sys
-import time
-from collections.abc import Callable
-from typing import Any
 
 from kiwipiepy import Kiwi
 
-from benchmarks.timing import print_table
+from benchmarks.timing import print_table, timed
 from utils.classifier import TextCnnClassifier
 from utils.sample import generate_comments
 from utils.text import build_vocabulary, clean_comment, encode_tokens, kiwi, tokenize
@@ -19,13 +16,6 @@ from utils.text_cnn import build_text_cnn
 
 COMMENTS = 100_000
 MAX_LENGTH = 48
-
-
-def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    """Return what a call returns, and its seconds."""
-    began = time.perf_counter()
-    result = call()
-    return result, time.perf_counter() - began
 
 
 def main() -> None:

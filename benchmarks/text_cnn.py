@@ -5,7 +5,6 @@ seconds on the clock, with all cores; compiling is left out. Needs ``requirement
 """
 
 import sys
-import time
 from collections.abc import Callable
 
 import keras
@@ -14,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.timing import print_table
+from benchmarks.timing import print_table, timed
 from utils.text_cnn import VARIANTS, build_text_cnn
 
 COMMENTS = 10_000
@@ -100,9 +99,7 @@ def measure(variant: str, ids: NDArray[np.int32], labels: NDArray[np.int32]) -> 
     seconds: dict[str, list[float]] = {name: [] for name in epochs}
     for _ in range(ROUNDS):
         for name, epoch in epochs.items():
-            began = time.perf_counter()
-            epoch()
-            seconds[name].append(time.perf_counter() - began)
+            seconds[name].append(timed(epoch)[1])
     rates = {f"{name}, comments a second": round(len(ids) / min(times)) for name, times in seconds.items()}
     return {"variant": variant} | rates | {"times faster": min(seconds["PyTorch"]) / min(seconds["Keras"])}
 

@@ -23,6 +23,13 @@ def fastest(call: Callable[[], Any], *, repeats: int = 3) -> float:
     return min(seconds)
 
 
+def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    """Return what a call returns, and its seconds on the clock."""
+    began = time.perf_counter()
+    result = call()
+    return result, time.perf_counter() - began
+
+
 def alone(call: Callable[[], Any]) -> tuple[float, float]:
     """Return CPU seconds of one call in a fresh process, and the most megabytes that the process has held."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
