@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -170,11 +169,11 @@ def mask_tokens(
     vocabulary_size : int
         Number of ids.
     share : float
-        Share of a row's ordinary tokens to choose, rounded, at least one token.
+        Share of a row's ordinary tokens to choose, rounded, at least one token; a row holds at least two special ones.
     """
     ordinary = token_ids >= len(SPECIAL_TOKENS)
     chosen_count = np.where(ordinary.any(1), np.maximum(1, np.rint(share * ordinary.sum(1))), 0)
-    slots = math.ceil(share * token_ids.shape[1])
+    slots = max(1, round(share * (token_ids.shape[1] - 2)))  # [CLS] and [SEP] are never chosen
     order = np.argsort(np.where(ordinary, random.random(token_ids.shape), 2.0), axis=1)[:, :slots]
     used = np.arange(slots) < chosen_count[:, None]
     positions = np.where(used, order, 0)
