@@ -35,6 +35,7 @@ from utils.training import class_weights, set_seeds
 from utils.word2vec import embedding_matrix, train_word2vec
 
 FOLDS = 5
+EPOCHS = {"rand": 2, "static": 6, "non-static": 2, "multichannel": 2}  # of each variant, the best on validation
 SEEDS = (0, 1, 2)  # of the best variant; the others are trained with the first
 REFERENCE = "tfidf-logreg"
 AS_IT_IS = "as it is"
@@ -45,18 +46,22 @@ WORD_SETTINGS = ("max_length", "dimensions", "word2vec_window", "word2vec_commen
 class Settings:
     """What a fit depends on besides the comments."""
 
-    variant: str = "non-static"
+    variant: str = "static"
     windows: tuple[int, ...] = (3, 4, 5)
     maps: int = 100
     dropout: float = 0.5
     max_norm: float = 3.0
     learning_rate: float = 1e-3
     batch_size: int = 128
-    epochs: int = 2
+    epochs: int = 6
     max_length: int = 48
     dimensions: int = 100
     word2vec_window: int = 5
     word2vec_comments: int = 150_000
+
+    def of_variant(self, variant: str) -> "Settings":
+        """Return the settings of another variant, with its own number of epochs."""
+        return replace(self, variant=variant, epochs=EPOCHS[variant])
 
 
 ABLATION = {
@@ -64,9 +69,9 @@ ABLATION = {
     "200 maps": {"maps": 200},
     "dropout 0.7": {"dropout": 0.7},
     "norm limit 1.5": {"max_norm": 1.5},
-    "learning rate 3e-4, 4 epochs": {"learning_rate": 3e-4, "epochs": 4},
-    "1 epoch": {"epochs": 1},
-    "4 epochs": {"epochs": 4},
+    "learning rate 3e-4": {"learning_rate": 3e-4},
+    "3 epochs": {"epochs": 3},
+    "10 epochs": {"epochs": 10},
     "80 morphemes": {"max_length": 80},
     "200 numbers a vector": {"dimensions": 200},
     "Word2Vec on 50,000 comments": {"word2vec_comments": 50_000},
@@ -109,8 +114,7 @@ def prepare_words(
     part: Part, *, cache: Path, max_length: int, dimensions: int, word2vec_window: int, word2vec_comments: int
 ) -> Words:
     """Train word vectors on the training groups' comments, and turn the comments into ids."""
-    most = max(word2vec_comments - len(part.train), 0)
-    extra = part.extra.sample(min(most, len(part.extra)), random_state=0)
+    extra = part.extra[: max(word2vec_comments - len(part.train), 0)]
     texts = pd.concat([part.train, extra, part.held_out])["text"]
     sentences = tokenize_cached(texts, cache)
     corpus, held_out = sentences[: -len(part.held_out)], sentences[-len(part.held_out) :]
@@ -195,7 +199,9 @@ class Fits:
 
 def run_folds(comments: pd.DataFrame, folder: Path, comments_hash: str, settings: Settings) -> list[pd.DataFrame]:
     """Return the predictions of every model for each fold; the best variant is trained with all seeds."""
-    variants = {f"text-cnn-{variant}": replace(settings, variant=variant) for variant in VARIANTS}
+    variants = {
+        f"text-cnn-{variant}": replace(settings, variant=variant, epochs=EPOCHS[variant]) for variant in VARIANTS
+    }
     folds = [Fits(part, folder, comments_hash) for part in fold_parts(comments)]
     baselines = [REFERENCE, *(["rating"] if "rating" in comments else [])]
     tables = []
@@ -214,9 +220,10 @@ def run_folds(comments: pd.DataFrame, folder: Path, comments_hash: str, settings
 def run_ablation(comments: pd.DataFrame, folder: Path, comments_hash: str, settings: Settings) -> pd.DataFrame:
     """Return the validation predictions of the settings and of every change to them."""
     fits = Fits(split_part(comments), folder, comments_hash)
-    variants = {variant: {"variant": variant} for variant in VARIANTS if variant != settings.variant}
-    changes = {AS_IT_IS: {}} | variants | ABLATION
-    tables = [fits.predictions(name, replace(settings, **change)) for name, change in changes.items()]
+    asked = {AS_IT_IS: settings}
+    asked |= {variant: settings.of_variant(variant) for variant in VARIANTS if variant != settings.variant}
+    asked |= {name: replace(settings, **change) for name, change in ABLATION.items()}
+    tables = [fits.predictions(name, changed) for name, changed in asked.items()]
     return pd.concat([*tables, fits.predictions(REFERENCE, None)], ignore_index=True)
 
 
@@ -254,7 +261,8 @@ def main() -> None:
     path = asked.run_dir / "comments.parquet"
     if not path.is_file():
         parser.exit(1, f"{path} is missing: run notebook 01 with RUN_DIR = {str(asked.run_dir)!r} first.\n")
-    comments, folder = pd.read_parquet(path), asked.run_dir / "text-cnn-quality"
+    comments = pd.read_parquet(path).sample(frac=1, random_state=0)  # parts take their first unlabelled comments
+    folder = asked.run_dir / "text-cnn-quality"
     if asked.what == "folds":
         tables = run_folds(comments, folder, sha256_of(path), Settings())
         rows = summarise(tables, reference=REFERENCE, samples=asked.samples)
