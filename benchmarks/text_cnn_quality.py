@@ -199,9 +199,7 @@ class Fits:
 
 def run_folds(comments: pd.DataFrame, folder: Path, comments_hash: str, settings: Settings) -> list[pd.DataFrame]:
     """Return the predictions of every model for each fold; the best variant is trained with all seeds."""
-    variants = {
-        f"text-cnn-{variant}": replace(settings, variant=variant, epochs=EPOCHS[variant]) for variant in VARIANTS
-    }
+    variants = {f"text-cnn-{variant}": settings.of_variant(variant) for variant in VARIANTS}
     folds = [Fits(part, folder, comments_hash) for part in fold_parts(comments)]
     baselines = [REFERENCE, *(["rating"] if "rating" in comments else [])]
     tables = []
