@@ -26,7 +26,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from benchmarks.timing import print_table
 from utils.classifier import character_ngrams
-from utils.evaluation import average_over_seeds, cluster_bootstrap, paired_differences, score_intervals
+from utils.evaluation import average_over_seeds, cluster_bootstrap, paired_differences, score_intervals, score_settings
 from utils.files import atomic_path, sha256_of
 from utils.splits import group_folds
 from utils.text import build_vocabulary, encode_tokens, tokenize_cached
@@ -55,7 +55,7 @@ class Settings:
     max_norm: float = 3.0
     learning_rate: float = 1e-3
     batch_size: int = 128
-    epochs: int = 6
+    epochs: int = EPOCHS["static"]
     max_length: int = 48
     dimensions: int = 100
     word2vec_window: int = 5
@@ -251,8 +251,22 @@ def summarise(tables: list[pd.DataFrame], *, reference: str, samples: int) -> li
     return rows
 
 
+def describe_folds(tables: list[pd.DataFrame]) -> list[dict[str, object]]:
+    """Return one row a fold: what was held out, and each model's AUROC with the first seed."""
+    rows = []
+    for number, table in enumerate(tables, 1):
+        first = table[table["seed"] == SEEDS[0]]
+        held_out = first[first["model"] == REFERENCE]
+        row = {"fold": number, "groups": held_out["group"].nunique(), "labelled comments": len(held_out)}
+        auroc = score_settings(first).set_index("model")["auroc"]
+        rows.append(
+            row | {"controversial": held_out["label"].mean()} | {name: f"{auroc[name]:.3f}" for name in auroc.index}
+        )
+    return rows
+
+
 def main() -> None:
-    """Run the folds or the ablation and print their table."""
+    """Run the folds or the ablation and print their tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.text_cnn_quality", description=__doc__)
     parser.add_argument("what", choices=("folds", "ablation"))
     parser.add_argument("run_dir", type=Path, help="a run folder whose comments notebook 01 has labelled")
@@ -271,7 +285,10 @@ def main() -> None:
         tables = [run_ablation(comments, folder, sha256_of(path), Settings())]
         rows = summarise(tables, reference=AS_IT_IS, samples=asked.samples)
         title = "AUROC on validation, one setting changed at a time"
-    print_table(title, f"python -m benchmarks.text_cnn_quality {asked.what} {asked.run_dir}", rows)
+    command = f"python -m benchmarks.text_cnn_quality {asked.what} {asked.run_dir}"
+    print_table(title, command, rows)
+    if asked.what == "folds":
+        print_table("AUROC by fold, first seed", command, describe_folds(tables))
 
 
 if __name__ == "__main__":

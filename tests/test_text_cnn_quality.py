@@ -17,6 +17,7 @@ from benchmarks.text_cnn_quality import (
     REFERENCE,
     SEEDS,
     Settings,
+    describe_folds,
     fold_parts,
     prepare_words,
     run_ablation,
@@ -106,6 +107,9 @@ def test_the_table_holds_the_mean_over_the_folds(comments, tmp_path, monkeypatch
             for table in (fold[fold["model"] == model] for fold in tables)
         ]
         assert float(row["AUROC"].split()[0]) == pytest.approx(np.mean(per_fold), abs=6e-4)
+        if row["seeds"] == 1:
+            shown = [float(fold[model]) for fold in describe_folds(tables)]
+            assert shown == pytest.approx(per_fold, abs=6e-4)
 
 
 def test_an_ablation_trains_the_networks_and_holds_them_against_the_settings(comments, tmp_path, monkeypatch):
