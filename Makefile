@@ -38,11 +38,12 @@ test-long: setup-dev ## what is too slow for every change
 	@$(VENV_PYTHON) -m pytest -m long
 
 .PHONY: bench
-bench: setup-dev ## measure speed and memory beside peers: labelling, reading, near-duplicates, Text-CNN
+bench: setup-dev ## measure speed and memory beside peers: labelling, reading, near-duplicates, dropout, Text-CNN
 	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-torch.txt
 	@$(VENV_PYTHON) -m benchmarks.labelling
 	@$(VENV_PYTHON) -m benchmarks.movie_reviews
 	@$(VENV_PYTHON) -m benchmarks.near_duplicates
+	@$(VENV_PYTHON) -m benchmarks.dropout
 	@$(VENV_PYTHON) -m benchmarks.text_cnn
 	@$(VENV_PYTHON) -m benchmarks.prediction
 

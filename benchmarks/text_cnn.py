@@ -15,6 +15,7 @@ from torch import nn
 
 from benchmarks.timing import print_table, timed
 from utils.text_cnn import VARIANTS, build_text_cnn
+from utils.training import set_seeds
 
 COMMENTS = 10_000
 VOCABULARY_SIZE, DIM, LENGTH, BATCH_SIZE = 20_000, 100, 48, 64
@@ -107,6 +108,7 @@ def measure(variant: str, ids: NDArray[np.int32], labels: NDArray[np.int32]) -> 
 def main() -> None:
     """Measure all four variants."""
     comments = int(sys.argv[1]) if len(sys.argv) > 1 else COMMENTS
+    set_seeds(0)
     ids, labels = draw_comments(comments)
     rows = [measure(variant, ids, labels) for variant in VARIANTS]
     print_table("Text-CNN, one training epoch", f"python -m benchmarks.text_cnn {comments}", rows)

@@ -5,6 +5,7 @@ import io
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from sklearn.utils.class_weight import compute_class_weight
 
 from utils import training
@@ -66,6 +67,25 @@ def test_the_same_seed_gives_the_same_initial_weights():
 def test_a_negative_seed_is_refused():
     with pytest.raises(ValueError, match="-3"):
         training.set_seeds(-3)
+
+
+def test_dropout_in_a_compiled_step_follows_the_seed_and_draws_a_new_mask_at_every_call():
+    def masks(seed):
+        training.set_seeds(seed)
+        seeds = keras.random.SeedGenerator(seed)
+        drop = tf.function(lambda: keras.random.dropout(tf.ones((100, 100)), 0.3, seed=seeds), jit_compile=True)
+        return np.stack([drop(), drop()])
+
+    first, second = masks(1)
+    assert np.mean(first == 0) == pytest.approx(0.3, abs=0.02) and np.unique(first)[1] == pytest.approx(1 / 0.7)
+    assert not np.array_equal(first, second)
+    assert np.array_equal(masks(1), [first, second]) and not np.array_equal(masks(2)[0], first)
+
+
+def test_naming_the_algorithm_of_dropout_pays_in_a_compiled_step():
+    benchmark = pytest.importorskip("benchmarks.dropout", reason="PyTorch is not installed")
+    row = benchmark.measure("hidden states", (16, 64, 256), 5)
+    assert row["naming it, times faster"] > 3
 
 
 @pytest.mark.parametrize(
