@@ -76,7 +76,9 @@ ABLATION = {
     "10 epochs": {"epochs": 10},
     "80 morphemes": {"max_length": 80},
     "200 numbers a vector": {"dimensions": 200},
-    "Word2Vec on 50,000 comments": {"word2vec_comments": 50_000},
+    "Word2Vec on 10,000 comments": {"word2vec_comments": 10_000},
+    "Word2Vec on 100,000 comments": {"word2vec_comments": 100_000},
+    "Word2Vec on 1,000,000 comments": {"word2vec_comments": 1_000_000},
 }
 
 
@@ -121,7 +123,7 @@ def prepare_words(
     sentences = tokenize_cached(texts, cache)
     corpus, held_out = sentences[: -len(part.held_out)], sentences[-len(part.held_out) :]
     vocabulary = build_vocabulary(corpus, min_count=2, max_size=30_000)
-    vectors = train_word2vec(corpus, vector_size=dimensions, window=word2vec_window, epochs=10)
+    vectors = train_word2vec(corpus[:word2vec_comments], vector_size=dimensions, window=word2vec_window, epochs=10)
     return Words(
         embedding_matrix(vectors, vocabulary),
         encode_tokens(corpus[: len(part.train)], vocabulary, max_length=max_length),
