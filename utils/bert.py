@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shutil
@@ -277,6 +278,14 @@ class CommentBatches(keras.utils.PyDataset):
         if self.class_weight is None:
             return inputs, self.labels[rows]
         return inputs, self.labels[rows], np.array([self.class_weight[y] for y in self.labels[rows]], np.float32)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what identifies the batches of all epochs, for `utils.training.Resume`."""
+        order = {"shuffle": self.shuffle, "seed": self.seed, "batch_size": self.batch_size}
+        weights = {str(label): weight for label, weight in (self.class_weight or {}).items()}
+        digest = hashlib.sha256(np.concatenate([self.lengths, *self.token_ids]).tobytes())
+        digest.update(b"" if self.labels is None else self.labels.tobytes())
+        return {**order, "class_weight": weights, "comments": len(self.token_ids), "sha256": digest.hexdigest()}
 
     def on_epoch_end(self) -> None:
         """Make the next epoch's batches."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -333,6 +334,15 @@ class PretrainingBatches(keras.utils.PyDataset):
         if turn not in self.decks:
             self.decks = {turn: np.random.default_rng([self.seed, 0, turn]).permutation(len(self.comments))}
         return self.decks[turn]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what identifies the batches of all epochs, for `utils.training.Resume`."""
+        shape = {"steps": self.steps, "batch_size": self.batch_size, "length": self.length}
+        masks = {"mask_share": self.mask_share, "vocabulary_size": self.vocabulary_size, "seed": self.seed}
+        digest = hashlib.sha256()
+        for comment in self.comments:
+            digest.update(repr(comment).encode())
+        return {**shape, **masks, "comments": len(self.comments), "sha256": digest.hexdigest()}
 
     def on_epoch_end(self) -> None:
         """Go on to the next epoch's batches."""

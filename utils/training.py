@@ -1,16 +1,22 @@
-"""What every training run needs: seeds, class weights, learning-rate schedule, precision, progress (학습 도구)."""
+"""What every training run needs: seeds, class weights, schedule, precision, devices, progress, resuming (학습 도구)."""
 
 from __future__ import annotations
 
 import functools
+import json
 import sys
 import time
-from collections.abc import Callable
-from typing import Any, TextIO
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Protocol, TextIO
 
 import keras
 import numpy as np
 from numpy.typing import ArrayLike
+
+from utils.files import atomic_path, remove
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
@@ -227,3 +233,275 @@ class QuietProgress(keras.callbacks.Callback):
         numbers = " · ".join(f"{name} {float(value):.4f}" for name, value in (logs or {}).items())
         line = f"epoch {self.epoch + 1}/{self.params.get('epochs', '?')} {place} · {self.last_line - self.began:.0f} s"
         print(f"{line} · {numbers}" if numbers else line, file=self.stream or sys.stdout, flush=True)
+
+
+def device_scope(kind: str = "GPU") -> AbstractContextManager[Any]:
+    """Return a context in which a model is built once for every GPU of the machine (여러 GPU).
+
+    With more than one, ``fit`` and ``predict`` give each GPU its share of every batch and add up the gradients
+    (``tf.distribute.MirroredStrategy``). With one or none, or on another backend than TensorFlow, the context does
+    nothing.
+
+    Parameters
+    ----------
+    kind : str
+        Which logical devices of TensorFlow to use, ``"GPU"`` or ``"CPU"``.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return nullcontext()
+    import tensorflow as tf
+
+    devices = [device.name for device in tf.config.list_logical_devices(kind)]
+    return tf.distribute.MirroredStrategy(devices).scope() if len(devices) > 1 else nullcontext()
+
+
+class ResumableBatches(Protocol):
+    """Batches that `Resume` can find its place in: batch k of an epoch depends on nothing but both numbers."""
+
+    epoch: int
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        """Return batch `index` of the present epoch."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what identifies the batches of all epochs, fit for JSON."""
+
+    def on_epoch_end(self) -> None:
+        """Go on to the next epoch's batches."""
+
+
+class TrainingStateError(ValueError):
+    """A checkpoint of `Resume` cannot be used; the message says why and what to do."""
+
+
+class Resume(keras.callbacks.Callback):
+    """Let a fit that was cut off go on from its last checkpoint when it is run again (이어서 학습).
+
+    After the resumption it takes the steps that are left, on the batches it would have had, with the optimizer and the
+    dropout where they were: on a CPU the losses are those of a fit that was never interrupted. Put it last among the
+    callbacks, and fit with ``shuffle=False``: the batches do their own shuffling.
+
+    One file is kept, and replaced only by a whole one, so a process may die at any moment. It holds the weights
+    that this fit trains, not those of frozen layers, and the optimizer's variables, which for AdamW are twice as many.
+    It stays when the fit has ended, so that nothing is lost before the model is stored elsewhere; a fit that is run
+    again then returns at once. Delete it afterwards.
+
+    Parameters
+    ----------
+    path : Path, optional
+        The checkpoint, a name that ends in .npz, also on a mounted drive. None: nothing is saved.
+    batches : PyDataset
+        What is fitted, `utils.bert.CommentBatches` or another with `ResumableBatches`' methods.
+    settings : mapping, optional
+        What else the fit depends on, fit for JSON. The number of epochs and steps, the batches, the sizes of the
+        model and all that was compiled need not be named.
+    stopping : keras.callbacks.EarlyStopping, optional
+        Its counts and the weights of the best epoch are kept, too.
+    every_seconds : float
+        Least time between two checkpoints. Where saving is slow it is 20 times what the last one took.
+    clock : callable
+        Returns seconds; replaced in tests.
+
+    Attributes
+    ----------
+    losses : list of float
+        The loss after every step of the fit, the mean since the epoch began; with the steps before the resumption.
+
+    Raises
+    ------
+    TrainingStateError
+        When the fit begins: the checkpoint is damaged, or was made with other data or settings, which are named.
+    NotImplementedError
+        The backend is not TensorFlow.
+
+    Notes
+    -----
+    ``keras.callbacks.BackupAndRestore`` (3.15) does not do: it overwrites its file in place, starts the epoch over, so
+    that the steps become more, and knows nothing of the dropout's state, the batches' epoch, the history and the best
+    epoch.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        batches: ResumableBatches,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        stopping: keras.callbacks.EarlyStopping | None = None,
+        every_seconds: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        if path is not None and path.suffix != ".npz":
+            raise ValueError(f"path must end in .npz, got {path}")
+        if keras.backend.backend() != "tensorflow":
+            raise NotImplementedError("Resume needs the TensorFlow backend")
+        self.path, self.batches, self.settings, self.stopping = path, batches, dict(settings or {}), stopping
+        self.every_seconds, self.clock = every_seconds, clock
+        self.losses: list[float] = []
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Take up the checkpoint if there is one."""
+        self.epoch = self.step = 0
+        self.losses, self.restored, self.steps_to_skip = [], None, 0
+        self.last_save, self.pause = self.clock(), self.every_seconds
+        self.fit = json.loads(json.dumps(self._describe_fit()))
+        if self.path is None:
+            return
+        for leftover in self.path.parent.glob(f".{self.path.stem}.*.tmp{self.path.suffix}"):  # of killed processes
+            remove(leftover)
+        if self.path.exists():
+            self._load()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Skip what was done of this epoch, or save if it is time."""
+        self.epoch, self.step = epoch, 0
+        if self.restored is not None:
+            self._put_back()
+        else:
+            self._save_if_due()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Note the loss and save if it is time."""
+        self.step = batch + 1
+        if self.steps_to_skip:
+            self.steps_to_skip -= 1
+            return
+        self.losses.append(float((logs or {})["loss"]))
+        self._save_if_due()
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Save the end of the fit; a fit that had ended before gets its history back."""
+        if self.restored is not None:
+            self._put_back()
+        elif self.path is not None:
+            self.epoch, self.step = self.params["epochs"], 0
+            self._save()
+
+    def _describe_fit(self) -> dict[str, Any]:
+        return {
+            "epochs": self.params["epochs"],
+            "steps an epoch": self.params["steps"],
+            "weights": self.model.count_params(),
+            "trained weights": sum(int(np.prod(weight.shape)) for weight in self.model.trainable_weights),
+            "precision": self.model.dtype_policy.name,
+            "compile": self.model.get_compile_config(),
+            "data": self.batches.fingerprint(),
+            "settings": self.settings,
+        }
+
+    def _variables(self) -> list[Any]:
+        frozen = {id(weight) for layer in self.model.layers if not layer.trainable for weight in layer.weights}
+        kept = [variable for variable in self.model.variables if id(variable) not in frozen]
+        return [*kept, *self.model.optimizer.variables]
+
+    def _save_if_due(self) -> None:
+        if self.path is not None and self.clock() - self.last_save >= self.pause:
+            self._save()
+
+    def _save(self) -> None:
+        assert self.path is not None
+        began = self.clock()
+        state = {
+            "fit": self.fit,
+            "position": [self.epoch, self.step, self.batches.epoch],
+            "history": [self.model.history.epoch, self.model.history.history],
+            "stopping": _stopping_state(self.stopping),
+        }
+        best_weights = (self.stopping and self.stopping.best_weights) or []
+        arrays = {
+            "state": np.array(json.dumps(state, default=float)),
+            "losses": np.array(self.losses),
+            **{f"variable_{number}": value for number, value in enumerate(self._variables())},
+            **{f"metric_{number}": value for number, value in enumerate(self.model.metrics_variables)},
+            **{f"best_{number}": value for number, value in enumerate(best_weights)},
+        }
+        try:
+            with atomic_path(self.path) as temporary:
+                np.savez(temporary, **arrays)
+        except OSError as error:
+            print(f"Training goes on, but {self.path} could not be written ({error.strerror}): free some space.")
+        self.last_save = self.clock()
+        self.pause = max(self.every_seconds, 20 * (self.last_save - began))
+
+    def _load(self) -> None:
+        assert self.path is not None
+        self.model._symbolic_build(data_batch=self.batches[0])  # Keras makes the metrics' variables at the first step
+        try:
+            with np.load(self.path) as file:
+                state = json.loads(str(file["state"]))
+                self._refuse_another_fit(state["fit"])
+                variables = self._variables()
+                for number, variable in enumerate(variables):
+                    variable.assign(file[f"variable_{number}"])
+                self.losses = file["losses"].tolist()
+                self.metrics = [file[f"metric_{number}"] for number in range(len(self.model.metrics_variables))]
+                self.best_weights = [file[name] for name in file.files if name.startswith("best_")]
+        except (OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            raise TrainingStateError(
+                f"{self.path} cannot be read ({type(error).__name__}: {error}): delete it to train from the beginning."
+            ) from error
+        self.restored = state
+        epoch, step, self.batches.epoch = state["position"]
+        self.batches.epoch -= 1
+        self.batches.on_epoch_end()
+        self.model._initial_epoch = epoch  # as BackupAndRestore does
+        if epoch < self.params["epochs"]:
+            print(f"Goes on at epoch {epoch + 1}, step {step + 1}, from {self.path.name}.", flush=True)
+        else:
+            print(f"This fit has ended before: taken from {self.path.name}.", flush=True)
+
+    def _refuse_another_fit(self, earlier: Mapping[str, Any]) -> None:
+        before, now = dict(_flat(earlier)), dict(_flat(self.fit))
+        differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        names = [name for name in differing if not name.endswith(".name")]  # Keras counts the optimizers of a session
+        if names:
+            differences = ", ".join(f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in names)
+            raise TrainingStateError(
+                f"{self.path} belongs to another fit ({differences}): use the former values to go on with it, "
+                "or delete it to train from the beginning."
+            )
+
+    def _put_back(self) -> None:
+        """Put back what Keras and other callbacks empty when a fit or an epoch begins."""
+        assert self.restored is not None
+        self.model._initial_epoch = 0
+        self.model.history.epoch, self.model.history.history = self.restored["history"]
+        if self.stopping is not None:
+            for name, value in self.restored["stopping"].items():
+                setattr(self.stopping, name, value)
+            self.stopping.best_weights = self.best_weights or None
+        for variable, value in zip(self.model.metrics_variables, self.metrics, strict=True):
+            variable.assign(value)
+        self.steps_to_skip = self.restored["position"][1]
+        self.restored = None
+        if self.steps_to_skip:
+            self._skip_steps()
+
+    def _skip_steps(self) -> None:
+        """Let Keras take batches without training on them until the place of the checkpoint is reached."""
+        train, history, metrics = self.model.train_function, self.model.history, self.model.get_metrics_result()
+        done = iter(self.losses[-self.steps_to_skip :])
+
+        def skip_or_train(iterator: Iterator[Any]) -> Any:
+            if self.model.history is history and self.steps_to_skip:
+                next(iterator)
+                return {**metrics, "loss": next(done)}
+            self.model.train_function = train
+            return train(iterator)
+
+        self.model.train_function = skip_or_train
+
+
+def _stopping_state(stopping: keras.callbacks.EarlyStopping | None) -> dict[str, Any]:
+    names = ("wait", "best", "best_epoch", "stopped_epoch")
+    return {} if stopping is None else {name: getattr(stopping, name) for name in names}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of nested dictionaries with the names on the way to them."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
