@@ -154,7 +154,12 @@ class Masked(NamedTuple):
 
 
 def mask_tokens(
-    token_ids: NDArray[np.int32], random: np.random.Generator, *, vocabulary_size: int, share: float = 0.15
+    token_ids: NDArray[np.int32],
+    random: np.random.Generator,
+    *,
+    vocabulary_size: int,
+    share: float = 0.15,
+    words: NDArray[np.intp] | None = None,
 ) -> Masked:
     """Choose a share of the ordinary tokens of each row and hide them (마스킹).
 
@@ -171,11 +176,16 @@ def mask_tokens(
         Number of ids.
     share : float
         Share of a row's ordinary tokens to choose, rounded, at least one token; a row holds at least two special ones.
+    words : int array, shape (B, L), optional
+        The number of each token's word within its row. The tokens of a word are then chosen together, but for the
+        last word, of which only a part may fit (whole-word masking).
     """
     ordinary = token_ids >= len(SPECIAL_TOKENS)
+    draws = random.random(token_ids.shape)
+    draws = draws if words is None else np.take_along_axis(draws, words, 1)
     chosen_count = np.where(ordinary.any(1), np.maximum(1, np.rint(share * ordinary.sum(1))), 0)
     slots = max(1, round(share * (token_ids.shape[1] - 2)))  # [CLS] and [SEP] are never chosen
-    order = np.argsort(np.where(ordinary, random.random(token_ids.shape), 2.0), axis=1)[:, :slots]
+    order = np.argsort(np.where(ordinary, draws, 2.0), axis=1, kind="stable")[:, :slots]
     used = np.arange(slots) < chosen_count[:, None]
     positions = np.where(used, order, 0)
     labels = np.where(used, np.take_along_axis(token_ids, positions, 1), IGNORED)
