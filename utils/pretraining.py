@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from utils.bert import CONFIG, SAFETENSORS, TOKENIZER_CONFIG, VOCABULARY, load_backbone
 from utils.files import atomic_path
@@ -417,7 +417,9 @@ def build_pretraining_model(backbone: BertBackbone, token_counts: ArrayLike | No
     return model
 
 
-def save_checkpoint(model: keras.Model, vocabulary: Sequence[str], folder: Path) -> None:
+def save_checkpoint(
+    model: keras.Model, vocabulary: Sequence[str], folder: Path, *, dtype: DTypeLike = np.float32
+) -> None:
     """Write a pretrained model as a folder in Hugging Face format, whole or not at all.
 
     KerasHub, `utils.bert` and PyTorch Transformers (``BertForPreTraining``) read it.
@@ -430,6 +432,8 @@ def save_checkpoint(model: keras.Model, vocabulary: Sequence[str], folder: Path)
         Tokens in the order of their ids.
     folder : Path
         Gets config.json, model.safetensors, vocab.txt and tokenizer_config.json.
+    dtype : dtype
+        How weights are stored. float16 halves the file and is read back as float32.
     """
     from safetensors.numpy import save_file
 
@@ -437,6 +441,7 @@ def save_checkpoint(model: keras.Model, vocabulary: Sequence[str], folder: Path)
     config = {
         "architectures": ["BertForPreTraining"],
         "attention_probs_dropout_prob": 0.1,
+        "dtype": "float32",
         "hidden_act": "gelu_pytorch_tanh",
         "hidden_dropout_prob": 0.1,
         "hidden_size": backbone.hidden_dim,
@@ -462,7 +467,8 @@ def save_checkpoint(model: keras.Model, vocabulary: Sequence[str], folder: Path)
         (temporary / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         (temporary / TOKENIZER_CONFIG).write_text(json.dumps(tokenizer_config, indent=2) + "\n", encoding="utf-8")
         write_vocabulary(vocabulary, temporary)
-        save_file(_hugging_face_weights(model, backbone), temporary / SAFETENSORS, metadata={"format": "pt"})
+        weights = {name: value.astype(dtype) for name, value in _hugging_face_weights(model, backbone).items()}
+        save_file(weights, temporary / SAFETENSORS, metadata={"format": "pt"})
 
 
 def load_pretraining_model(folder: Path) -> keras.Model:
