@@ -429,18 +429,18 @@ class Resume(keras.callbacks.Callback):
         self.model._symbolic_build(data_batch=self.batches[0])  # Keras makes the metrics' variables at the first step
         try:
             with np.load(self.path) as file:
-                state = json.loads(str(file["state"]))
-                self._refuse_another_fit(state["fit"])
-                variables = self._variables()
-                for number, variable in enumerate(variables):
-                    variable.assign(file[f"variable_{number}"])
-                self.losses = file["losses"].tolist()
-                self.metrics = [file[f"metric_{number}"] for number in range(len(self.model.metrics_variables))]
-                self.best_weights = [file[name] for name in file.files if name.startswith("best_")]
-        except (OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+                arrays = dict(file)
+            state = json.loads(str(arrays["state"]))
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise TrainingStateError(
                 f"{self.path} cannot be read ({type(error).__name__}: {error}): delete it to train from the beginning."
             ) from error
+        self._refuse_another_fit(state["fit"])
+        for number, variable in enumerate(self._variables()):
+            variable.assign(arrays[f"variable_{number}"])
+        self.losses = arrays["losses"].tolist()
+        self.metrics = [arrays[f"metric_{number}"] for number in range(len(self.model.metrics_variables))]
+        self.best_weights = [array for name, array in arrays.items() if name.startswith("best_")]
         self.restored = state
         epoch, step, self.batches.epoch = state["position"]
         self.batches.epoch -= 1
