@@ -139,6 +139,40 @@ def test_resume_discards_what_another_checkpoint_gave(run: Run, monkeypatch: pyt
     assert not is_finished(run, "m", seed=0)
 
 
+@pytest.mark.parametrize("resume", ["0", "1"])
+def test_what_a_fit_had_reached_stays_for_the_same_parameters_alone(run: Run, monkeypatch, resume: str) -> None:
+    monkeypatch.setenv("RESUME", resume)
+    begin_model(run, "m", parameters={"epochs": 1})
+    state = run.training_state("m", seed=0, label_budget=100)
+    state.parent.mkdir(parents=True)
+    state.write_text("half way")
+    begin_model(run, "m", parameters={"epochs": 1})
+    assert state.exists()
+    begin_model(run, "m", parameters={"epochs": 2})
+    assert not state.exists()
+
+
+def test_a_finished_setting_leaves_no_training_state(run: Run) -> None:
+    begin_model(run, "m", parameters={})
+    states = [run.training_state("m", seed=0, label_budget=budget) for budget in (100, None)]
+    states[0].parent.mkdir(parents=True)
+    for state in states:
+        state.write_text("half way")
+    save_predictions(run, "m", ROWS, seed=0, label_budget=100)
+    assert [state.exists() for state in states] == [False, True]
+
+
+def test_what_pretraining_had_reached_stays_for_the_same_parameters_alone(run: Run) -> None:
+    begin_checkpoint(run, "m", parameters={"steps": 1})
+    run.pretraining_state("m").parent.mkdir(parents=True)
+    run.pretraining_state("m").write_text("half way")
+    begin_model(run, "m", parameters={})
+    begin_checkpoint(run, "m", parameters={"steps": 1})
+    assert run.pretraining_state("m").exists()
+    begin_checkpoint(run, "m", parameters={"steps": 2})
+    assert not run.pretraining_state("m").exists()
+
+
 def test_predictions_of_other_comments_are_left_out_aloud(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     finish_model(run)
     start(run.folder, COMMENTS.assign(label=[1, 1]))

@@ -91,6 +91,17 @@ class Run:
         """JSON file of a model's scores."""
         return self.folder / "metrics" / f"{model}.json"
 
+    def pretraining_state(self, checkpoint: str) -> Path:
+        """File that `utils.training.Resume` keeps while a checkpoint is being pretrained."""
+        return self.folder / "training" / "checkpoints" / checkpoint / "state.npz"
+
+    def training_state(
+        self, model: str, *, seed: int, label_budget: int | None = None, tuning: str = "full", fold: int | None = None
+    ) -> Path:
+        """File that `utils.training.Resume` keeps while a model is being trained in one setting."""
+        setting = f"seed-{seed}-{label_budget or 'all'}-{tuning}" + ("" if fold is None else f"-fold-{fold}")
+        return self.folder / "training" / "models" / model / f"{setting}.npz"
+
 
 def start_run(
     run_dir: str | os.PathLike[str],
@@ -167,7 +178,8 @@ def begin_checkpoint(run: Run, name: str, *, parameters: Mapping[str, Any]) -> P
     """Register a checkpoint about to be pretrained and return its folder, `models/<name>`.
 
     An earlier one is removed, unless the environment says `RESUME=1` and it was begun from the same comments and
-    parameters: then the folder is there, whole, and training can be skipped.
+    parameters: then the folder is there, whole, and training can be skipped. The state of a training that was cut off
+    (`Run.pretraining_state`) stays in any case as long as all these are the same.
 
     Parameters
     ----------
@@ -193,7 +205,8 @@ def begin_model(
     """Register a classifier about to be trained and return the folder it is to be saved in.
 
     What an earlier run left of it is removed, unless the environment says `RESUME=1` and the model was begun from
-    the same comments, inputs and parameters: then `is_finished` tells which settings are done.
+    the same comments, inputs and parameters: then `is_finished` tells which settings are done. The state of a fit that
+    was cut off (`Run.training_state`) stays in any case as long as all these are the same.
 
     Parameters
     ----------
@@ -241,6 +254,8 @@ def save_predictions(
 ) -> None:
     """Add one setting's predictions to `predictions/<model>.parquet`, in place of earlier ones of that setting.
 
+    The setting is then finished: its `Run.training_state` is removed.
+
     Parameters
     ----------
     run : Run
@@ -273,6 +288,7 @@ def save_predictions(
         table = pd.concat([earlier, table], ignore_index=True)
     with atomic_path(path) as temporary:
         table.to_parquet(temporary, index=False)
+    remove(run.training_state(model, seed=seed, label_budget=label_budget, tuning=tuning, fold=fold))
 
 
 def save_metrics(run: Run, model: str, metrics: Mapping[str, Any]) -> None:
@@ -322,8 +338,10 @@ def _register(
         "comments": comments_hash,
         "parameters": dict(parameters),
     }
-    resumes = os.environ.get("RESUME") == "1" and record[kind].get(name, {}).get("hash") == entry["hash"]
-    if not resumes:
+    same = record[kind].get(name, {}).get("hash") == entry["hash"]
+    if not same:
+        remove(run.folder / "training" / kind / name)
+    if not (same and os.environ.get("RESUME") == "1"):
         for path in leftovers:
             remove(path)
         record[kind][name] = entry
