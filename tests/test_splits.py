@@ -13,6 +13,7 @@ from utils.splits import (
     TooFewLabelsError,
     check_enough_labels,
     group_folds,
+    label_subset,
     near_duplicate_clusters,
     split_by_group,
 )
@@ -213,3 +214,17 @@ def test_too_few_labels_say_which_split_and_class_and_what_gives_more() -> None:
     comments = pd.DataFrame({"split": ["train"] * 80 + ["validation"] * 20, "label": [0, 1] * 50})
     with pytest.raises(TooFewLabelsError, match="test split has 0 controversial.*MIN_VOTES"):
         check_enough_labels(comments)
+
+
+@given(SEEDS, st.integers(1, 200))
+def test_a_label_budget_keeps_the_class_shares_and_is_part_of_every_larger_one(seed: int, budget: int) -> None:
+    rows = pd.DataFrame({"label": [1] * 40 + [0] * 160}, index=range(500, 700))
+    chosen = label_subset(rows, budget, seed=seed)
+    assert len(chosen) == budget
+    assert abs(chosen["label"].sum() - budget / 5) <= 1
+    assert set(chosen.index) <= set(label_subset(rows, budget + 7, seed=seed).index)
+
+
+def test_without_a_budget_all_rows_stay_as_they_are() -> None:
+    rows = pd.DataFrame({"label": [1, 0, 0]}, index=[5, 3, 4])
+    assert label_subset(rows, None, seed=0) is rows

@@ -103,6 +103,28 @@ def group_folds(comments: pd.DataFrame, *, folds: int = 5, seed: int = 0) -> pd.
     return fold.where(usable & (fold == comments["cluster"].map(home)), -1).astype("int8").rename("fold")
 
 
+def label_subset(rows: pd.DataFrame, budget: int | None, *, seed: int) -> pd.DataFrame:
+    """Return `budget` rows in random order with the class shares of all rows; a larger budget adds to a smaller.
+
+    Explained in notebook 04.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Labelled comments with a `label` column.
+    budget : int or None
+        How many; None or more than there are: all of them, None in the order they are in.
+    seed : int
+        Another seed draws others.
+    """
+    if budget is None:
+        return rows
+    order = rows.sample(frac=1, random_state=seed)
+    classes = order.groupby("label")["label"]
+    place = (classes.cumcount() + 0.5) / classes.transform("size")  # of a row within its class, from 0 to 1
+    return order.loc[place.sort_values(kind="stable").index[:budget]]
+
+
 def near_duplicate_clusters(texts: Sequence[str] | pd.Series) -> NDArray[np.int64]:
     """Return a cluster number for each text; near-duplicates share one.
 
