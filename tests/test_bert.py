@@ -326,6 +326,24 @@ def test_a_frozen_backbone_leaves_only_the_head_to_train(kcbert_shaped_checkpoin
     assert [tuple(weight.shape) for weight in model.trainable_weights] == [(48, 2), (2,)]
 
 
+@pytest.mark.parametrize(("tuning", "frozen"), [("full", set()), ("last-layers", {"embedding", "layer_0"})])
+def test_the_lower_half_stays_as_pretraining_left_it(kcbert_shaped_checkpoint, tokenizer, tuning, frozen):
+    model = small_classifier(kcbert_shaped_checkpoint, dropout=0.0)
+    backbone = model.get_layer("bert_backbone")
+    bert.freeze(backbone, tuning)
+    before = {weight.path: np.array(weight) for weight in backbone.weights}
+    model.compile(keras.optimizers.Adam(1e-2), "sparse_categorical_crossentropy", jit_compile=False)
+    model.fit(bert.CommentBatches(TEXTS, [0, 1, 0, 0, 1, 0], tokenizer=tokenizer, max_length=20), verbose=0)
+    moved = {weight.path for weight in backbone.weights if not np.array_equal(weight, before[weight.path])}
+    assert all(any(part in path for path in moved) for part in {"embedding", "layer_0", "layer_1"} - frozen)
+    assert not any(part in path for path in moved for part in frozen)
+
+
+def test_an_unknown_tuning_is_refused(kcbert_shaped_checkpoint):
+    with pytest.raises(ValueError, match='"last-layers" or "frozen", got \'half\''):
+        bert.freeze(bert.load_backbone(kcbert_shaped_checkpoint), "half")
+
+
 def test_the_same_seed_fine_tunes_to_the_same_weights(kcbert_shaped_checkpoint, tokenizer):
     def fit(seed):
         model = small_classifier(kcbert_shaped_checkpoint, seed)

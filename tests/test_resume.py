@@ -14,7 +14,7 @@ import pytest
 
 from utils import training
 from utils.bert import CommentBatches, build_bert_classifier, load_backbone, load_tokenizer
-from utils.training import Resume, TrainingStateError, set_seeds
+from utils.training import Resume, TrainingDivergedError, TrainingStateError, set_seeds
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXTS = ["가 나", "다", "라 마 바 사", "아", "자 차 카", "타 파", "하", "가 다 라"] * 4
@@ -164,6 +164,19 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_the_fit_goes_on(
     again, _ = fit(kcbert_shaped_checkpoint, path)
     assert "Goes on at epoch 1, step 6" in capsys.readouterr().out
     assert again.get_weights()[-1] == pytest.approx(model.get_weights()[-1], abs=1e-6)
+
+
+def test_a_loss_that_is_no_number_stops_the_fit_with_advice(kcbert_shaped_checkpoint, tmp_path):
+    class Spoil(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 4:
+                self.model.get_layer("probabilities").bias.assign([np.nan, 0.0])
+
+    path = tmp_path / "training.npz"
+    with pytest.raises(TrainingDivergedError, match=r"became nan in epoch 1, step 5: try a tenth of LEARNING_RATE"):
+        fit(kcbert_shaped_checkpoint, path, callbacks=[Spoil()])
+    with np.load(path) as kept:
+        assert all(np.isfinite(kept[name]).all() for name in kept.files if name != "state")
 
 
 def test_what_a_killed_process_left_half_written_is_cleared_away(kcbert_shaped_checkpoint, tmp_path):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.metrics import f1_score
 from sklearn.utils.class_weight import compute_class_weight
 
 from utils import training
@@ -32,6 +33,15 @@ def test_class_weights_name_the_first_undecided_label():
 def test_class_weights_of_one_class_alone_are_an_error():
     with pytest.raises(ValueError, match="no comment of class 0"):
         training.class_weights([1, 1])
+
+
+def test_macro_f1_agrees_with_scikit_learn_over_batches():
+    random = np.random.default_rng(0)
+    labels, probabilities = random.integers(0, 3, 90), random.dirichlet([1, 1, 1], 90)
+    metric = training.MacroF1()
+    for part in np.array_split(np.arange(90), 4):
+        metric.update_state(labels[part], probabilities[part])
+    assert float(metric.result()) == pytest.approx(f1_score(labels, probabilities.argmax(1), average="macro"), abs=1e-6)
 
 
 def test_the_learning_rate_rises_to_the_peak_and_falls_to_zero():

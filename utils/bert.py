@@ -449,3 +449,28 @@ def build_bert_classifier(
         sentence_vector
     )
     return keras.Model(inputs, probabilities, name="bert_classifier")
+
+
+def freeze(backbone: BertBackbone, tuning: str) -> None:
+    """Choose which weights of a backbone learn: all ("full"), the upper half of the layers, or none ("frozen").
+
+    Parameters
+    ----------
+    backbone : BertBackbone
+        From `load_backbone`. Choose before it is compiled as a part of a classifier.
+    tuning : {"full", "last-layers", "frozen"}
+        With ``"last-layers"`` embeddings and the lower half of the layers stay as pretraining left them.
+
+    Raises
+    ------
+    ValueError
+        If `tuning` is none of them.
+    """
+    if tuning not in ("full", "last-layers", "frozen"):
+        raise ValueError(f'tuning must be "full", "last-layers" or "frozen", got {tuning!r}')
+    backbone.trainable = tuning != "frozen"
+    if tuning == "last-layers":
+        lower = backbone.transformer_layers[: (len(backbone.transformer_layers) + 1) // 2]
+        embeddings = [backbone.token_embedding, backbone.position_embedding, backbone.segment_embedding]
+        for layer in (*embeddings, backbone.embeddings_layer_norm, *lower):
+            layer.trainable = False

@@ -31,6 +31,8 @@ PLAIN_ERRORS = (
     "CommentDataError",
     "RunFolderError",
     "TooFewLabelsError",
+    "TrainingDivergedError",
+    "TrainingStateError",
     "SystemExit",
 )
 

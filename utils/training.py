@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import sys
 import time
 import zipfile
@@ -127,6 +128,32 @@ class WarmUpLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that build this schedule again."""
         return {"peak": self.peak, "total_steps": self.total_steps, "warmup_steps": self.warmup_steps}
+
+
+@keras.saving.register_keras_serializable(package="controversial_comments")
+class MacroF1(keras.metrics.F1Score):
+    """Mean of the classes' F1 scores, for class probabilities and integer labels.
+
+    Unlike accuracy it does not rise when the rarer class is forgotten.
+
+    Parameters
+    ----------
+    name : str
+        Key in the history; with ``val_`` before it on validation.
+    dtype : str, optional
+    """
+
+    def __init__(self, name: str = "macro_f1", dtype: str | None = None) -> None:
+        super().__init__(average="macro", name=name, dtype=dtype)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Count labels (B,) against probabilities (B, K)."""
+        labels = keras.ops.one_hot(keras.ops.reshape(y_true, (-1,)), keras.ops.shape(y_pred)[-1])
+        return super().update_state(labels, y_pred, sample_weight)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"name": self.name, "dtype": self.dtype}
 
 
 def gpu_compute_capability() -> tuple[int, int] | None:
@@ -270,6 +297,10 @@ class ResumableBatches(Protocol):
         """Go on to the next epoch's batches."""
 
 
+class TrainingDivergedError(ArithmeticError):
+    """The loss is no number any more; the message says at which step and what to try."""
+
+
 class TrainingStateError(ValueError):
     """A checkpoint of `Resume` cannot be used; the message says why and what to do."""
 
@@ -311,6 +342,8 @@ class Resume(keras.callbacks.Callback):
     ------
     TrainingStateError
         When the fit begins: the checkpoint is damaged, or was made with other data or settings, which are named.
+    TrainingDivergedError
+        After a step whose loss is NaN or infinite. The checkpoint is that of an earlier step.
     NotImplementedError
         The backend is not TensorFlow.
 
@@ -368,6 +401,11 @@ class Resume(keras.callbacks.Callback):
             self.steps_to_skip -= 1
             return
         self.losses.append(float((logs or {})["loss"]))
+        if not math.isfinite(self.losses[-1]):
+            raise TrainingDivergedError(
+                f"The loss became {self.losses[-1]} in epoch {self.epoch + 1}, step {self.step}: try a tenth of "
+                'LEARNING_RATE, or PRECISION = "float32"; in labels and texts look for what cannot be learned.'
+            )
         self._save_if_due()
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
