@@ -57,6 +57,10 @@ lint: setup-dev ## ruff on code and notebooks, mypy on utils
 lab: setup ## open the notebooks in JupyterLab
 	@$(VENV_PYTHON) -m jupyter lab --notebook-dir=notebooks
 
+.PHONY: mini
+mini: setup ## pretrain data/checkpoints/mini anew on real reviews, more than an hour [DATASET=file] [RUN_DIR=folder]
+	@$(VENV_PYTHON) -m utils.mini $(if $(DATASET),--dataset "$(DATASET)") $(if $(RUN_DIR),--run-dir "$(RUN_DIR)")
+
 .PHONY: sync
 sync: setup-dev ## write the setup cell and the shown definitions from utils/ into the notebooks
 	@$(VENV_PYTHON) -m utils.notebooks sync

