@@ -1,6 +1,5 @@
-"""utils.bert: checkpoints, tokenizer, batches by length, classifier; PyTorch Transformers is the reference."""
+"""utils.bert: tokenizer, batches by length, classifier; checkpoints are in test_checkpoints."""
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -10,12 +9,10 @@ import numpy as np
 import pytest
 
 from utils import bert, training
+from utils.checkpoints import CheckpointError
 from utils.classifier import BertClassifier, ClassifierFolderError, load_classifier
 
 REAL_KCBERT = Path(__file__).resolve().parents[2] / "shared" / "kcbert" / "kcbert-base"
-needs_torch = pytest.mark.skipif(
-    importlib.util.find_spec("torch") is None, reason="PyTorch is not installed (requirements-torch.txt)"
-)
 TEXTS = ["가 가", "각 갈 감 갑 가 각 갈", "", "가", "간 나 다 ㅋㅋ !", "가 나"]
 
 
@@ -35,127 +32,9 @@ def change_config(folder: Path, **changes) -> None:
     (folder / "config.json").write_text(json.dumps(config | changes))
 
 
-def torch_checkpoint(folder: Path, hidden_act: str) -> "object":
-    """Put random weights of PyTorch Transformers, large enough to tell GELUs apart, into `folder`."""
-    import torch
-    from transformers import BertConfig, BertForPreTraining
-
-    change_config(folder, hidden_act=hidden_act)
-    torch.manual_seed(0)
-    model = BertForPreTraining(BertConfig(**json.loads((folder / "config.json").read_text()))).eval()
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if name.endswith("intermediate.dense.weight"):
-                weight.normal_(0, 0.3)
-            elif name.endswith("bias"):
-                weight.normal_(0, 0.05)
-    model.save_pretrained(folder)
-    return model
-
-
-def hidden_difference(folder: Path, model) -> float:
-    import torch
-
-    inputs = bert.CommentBatches(TEXTS, tokenizer=bert.load_tokenizer(folder), max_length=50, batch_size=8)[0][0]
-    ours = bert.load_backbone(folder).predict(inputs, verbose=0)
-    with torch.no_grad():
-        theirs = model.bert(
-            input_ids=torch.tensor(inputs["token_ids"]),
-            token_type_ids=torch.tensor(inputs["segment_ids"]),
-            attention_mask=torch.tensor(inputs["padding_mask"]),
-        )
-    real = inputs["padding_mask"].astype(bool)
-    sequence = np.abs(ours["sequence_output"] - theirs.last_hidden_state.numpy())[real].max()
-    return float(max(sequence, np.abs(ours["pooled_output"] - theirs.pooler_output.numpy()).max()))
-
-
-@needs_torch
-def test_hidden_states_equal_those_of_pytorch_for_the_tanh_gelu(checkpoint):
-    assert hidden_difference(checkpoint, torch_checkpoint(checkpoint, "gelu_pytorch_tanh")) < 2e-5
-
-
-@needs_torch
-def test_hidden_states_stay_close_to_pytorch_for_the_erf_gelu_of_kcbert(checkpoint):
-    difference = hidden_difference(checkpoint, torch_checkpoint(checkpoint, "gelu"))
-    assert 1e-5 < difference < 2e-3
-
-
-@needs_torch
-def test_a_folder_with_only_pytorch_weights_is_converted(checkpoint):
-    import torch
-
-    model = torch_checkpoint(checkpoint, "gelu_pytorch_tanh")
-    (checkpoint / "model.safetensors").unlink()
-    torch.save(model.state_dict(), checkpoint / "pytorch_model.bin")
-    assert hidden_difference(checkpoint, model) < 2e-5
-    assert not (checkpoint / "model.safetensors").exists()
-
-
-def test_without_pytorch_a_folder_with_only_its_weights_says_what_to_install(checkpoint, monkeypatch):
-    (checkpoint / "model.safetensors").rename(checkpoint / "pytorch_model.bin")
-    monkeypatch.setitem(__import__("sys").modules, "torch", None)
-    with pytest.raises(bert.CheckpointError, match=r"only pytorch_model.bin.*pip install torch"):
-        bert.load_backbone(checkpoint)
-
-
-def test_a_checkpoint_without_pooler_gets_a_random_one_and_says_so(checkpoint, capsys):
-    from safetensors.numpy import load_file, save_file
-
-    tensors = load_file(checkpoint / "model.safetensors")
-    kept = {name: value for name, value in tensors.items() if "pooler" not in name}
-    save_file(kept, checkpoint / "model.safetensors", metadata={"format": "pt"})
-    backbone = bert.load_backbone(checkpoint)
-    assert "no pooler" in capsys.readouterr().out
-    assert np.allclose(backbone.token_embedding.embeddings, tensors["bert.embeddings.word_embeddings.weight"])
-    assert 0.01 < np.std(backbone.pooled_dense.kernel) < 0.03
-
-
-@pytest.mark.parametrize("name", ["config.json", "vocab.txt", "tokenizer_config.json", "model.safetensors"])
-def test_a_missing_file_is_named(checkpoint, name):
-    (checkpoint / name).unlink()
-    with pytest.raises(bert.CheckpointError, match=name):
-        bert.load_backbone(checkpoint)
-
-
-def test_something_that_is_neither_folder_nor_hub_name_is_refused():
-    with pytest.raises(bert.CheckpointError, match="neither a folder nor a hub name"):
-        bert.find_checkpoint("no/such/folder")
-
-
-def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch):
-    import huggingface_hub
-
-    def offline(*_args, **_kwargs):
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    with pytest.raises(bert.CheckpointError, match=r"beomi/kcbert-base could not be fetched.*local folder\.$"):
-        bert.find_checkpoint("beomi/kcbert-base")
-
-
-def test_a_hub_name_may_carry_a_commit(monkeypatch, checkpoint):
-    import huggingface_hub
-
-    asked = []
-
-    def fetch(repository, *, revision, allow_patterns):
-        asked.append((repository, revision))
-        return str(checkpoint)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
-    assert bert.find_checkpoint("beomi/kcbert-base@0123abc") == checkpoint
-    assert asked == [("beomi/kcbert-base", "0123abc")]
-
-
-def test_a_model_that_is_no_bert_is_refused(checkpoint):
-    change_config(checkpoint, model_type="electra")
-    with pytest.raises(bert.CheckpointError, match="'electra'"):
-        bert.load_backbone(checkpoint)
-
-
 def test_a_vocabulary_larger_than_the_embedding_is_refused(checkpoint):
     change_config(checkpoint, vocab_size=100)
-    with pytest.raises(bert.CheckpointError, match="room for 100"):
+    with pytest.raises(CheckpointError, match="room for 100"):
         bert.load_tokenizer(checkpoint)
 
 

@@ -14,7 +14,8 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from utils.bert import CONFIG, SAFETENSORS, TOKENIZER_CONFIG, VOCABULARY, load_backbone
+from utils.bert import load_backbone
+from utils.checkpoints import CONFIG, SAFETENSORS, TOKENIZER_CONFIG, VOCABULARY
 from utils.files import atomic_path
 
 if TYPE_CHECKING:
