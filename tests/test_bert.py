@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from utils import bert, training
-from utils.checkpoints import CheckpointError
+from utils.checkpoints import CheckpointError, checkpoint_source
 from utils.classifier import BertClassifier, ClassifierFolderError, load_classifier
+from utils.files import sha256_of
 
 REAL_KCBERT = Path(__file__).resolve().parents[2] / "shared" / "kcbert" / "kcbert-base"
 TEXTS = ["가 가", "각 갈 감 갑 가 각 갈", "", "가", "간 나 다 ㅋㅋ !", "가 나"]
@@ -235,6 +236,34 @@ def test_the_same_seed_fine_tunes_to_the_same_weights(kcbert_shaped_checkpoint, 
 
     assert np.array_equal(fit(0), fit(0))
     assert not np.array_equal(fit(0), fit(1))
+
+
+def test_a_saved_classifier_records_the_checkpoint_it_started_from(kcbert_shaped_checkpoint, tokenizer, tmp_path):
+    source = {"hub": "beomi/kcbert-base", "commit": "0123456789abcdef0123456789abcdef01234567"}
+    model = small_classifier(kcbert_shaped_checkpoint)
+    BertClassifier(model, tokenizer, 20, source=source).save(tmp_path / "saved")
+    assert json.loads((tmp_path / "saved" / "classifier.json").read_text())["settings"]["source"] == source
+    again = load_classifier(tmp_path / "saved")
+    assert again.source == source
+    again.save(tmp_path / "copy")
+    assert load_classifier(tmp_path / "copy").source == source
+
+
+def test_a_source_that_is_a_folder_is_recorded_by_the_hash_of_its_weights(
+    kcbert_shaped_checkpoint, tokenizer, tmp_path
+):
+    source = checkpoint_source(kcbert_shaped_checkpoint)
+    BertClassifier(small_classifier(kcbert_shaped_checkpoint), tokenizer, 20, source=source).save(tmp_path / "saved")
+    recorded = load_classifier(tmp_path / "saved").source
+    assert recorded["weights"] == {"model.safetensors": sha256_of(kcbert_shaped_checkpoint / "model.safetensors")}
+
+
+def test_a_classifier_saved_before_sources_were_recorded_still_loads(kcbert_shaped_checkpoint, tokenizer, tmp_path):
+    BertClassifier(small_classifier(kcbert_shaped_checkpoint), tokenizer, 20).save(tmp_path / "saved")
+    manifest = json.loads((tmp_path / "saved" / "classifier.json").read_text())
+    del manifest["settings"]["source"], manifest["sha256"]
+    (tmp_path / "saved" / "classifier.json").write_text(json.dumps(manifest))
+    assert load_classifier(tmp_path / "saved").source is None
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])

@@ -375,14 +375,24 @@ class BertClassifier(TextClassifier):
         From `utils.bert.load_tokenizer`.
     max_length : int
         Where a comment is cut, in tokens.
+    source : mapping, optional
+        Which checkpoint it started from, as `utils.checkpoints.checkpoint_source` says; kept in `classifier.json`.
     """
 
     kind = "bert"
 
-    def __init__(self, model: "keras.Model", tokenizer: "BertTokenizer", max_length: int) -> None:
+    def __init__(
+        self,
+        model: "keras.Model",
+        tokenizer: "BertTokenizer",
+        max_length: int,
+        *,
+        source: Mapping[str, Any] | None = None,
+    ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self.source = source
         self.num_classes = int(model.output_shape[1])
 
     def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float32]:
@@ -396,12 +406,13 @@ class BertClassifier(TextClassifier):
         return np.asarray(self.model.predict(batches, verbose=0), dtype=np.float32)[batches.inverse]
 
     def settings(self) -> dict[str, Any]:
-        """Return where comments are cut, the head, and the architecture in the words of KerasHub."""
+        """Return the checkpoint it started from, where comments are cut, the head, and KerasHub's architecture."""
         from utils.bert import BACKBONE
 
         backbone = self.model.get_layer(BACKBONE)
         names = ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length")
         return {
+            "source": self.source,
             "max_length": self.max_length,
             "num_classes": self.num_classes,
             "dropout": self.model.get_layer("dropout").rate,
@@ -439,4 +450,5 @@ class BertClassifier(TextClassifier):
             strip_accents=settings["strip_accents"],
             max_length=settings["backbone"]["max_sequence_length"],
         )
-        return cls(model, tokenizer, settings["max_length"])
+        source = settings.get("source")  # folders saved by earlier versions have none
+        return cls(model, tokenizer, settings["max_length"], source=source)
