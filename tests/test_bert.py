@@ -13,7 +13,9 @@ from utils.checkpoints import CheckpointError, checkpoint_source
 from utils.classifier import BertClassifier, ClassifierFolderError, load_classifier
 from utils.files import sha256_of
 
-REAL_KCBERT = Path(__file__).resolve().parents[2] / "shared" / "kcbert" / "kcbert-base"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+REAL_KCBERT = SHARED / "kcbert" / "kcbert-base"
+REAL_COMMENTS = SHARED / "data" / "movie140_dev.parquet"
 TEXTS = ["가 가", "각 갈 감 갑 가 각 갈", "", "가", "간 나 다 ㅋㅋ !", "가 나"]
 
 
@@ -73,6 +75,68 @@ def test_kcbert_tokenizer_keeps_case_and_whole_syllables():
     assert (len(tokenizer), tokenizer.model_max_length) == (30000, 300)
     assert "".join(tokenizer.tokenize("안녕하세요")).replace("##", "") == "안녕하세요"
     assert tokenizer.tokenize("LG") != tokenizer.tokenize("lg")
+
+
+@pytest.fixture(scope="module")
+def wordpiece():
+    """KcBERT's token ids by the tokenizer in Python that transformers kept: it shares no code with the fast one."""
+    if not REAL_KCBERT.is_dir():
+        pytest.skip("the real vocabulary of KcBERT is not here")
+    from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
+
+    peer = BertTokenizerLegacy(str(REAL_KCBERT / "vocab.txt"), do_lower_case=False)
+
+    def encode(text: str) -> list[int]:
+        words = peer.basic_tokenizer.tokenize(text)
+        return peer.convert_tokens_to_ids(
+            [piece for word in words for piece in peer.wordpiece_tokenizer.tokenize(word)]
+        )
+
+    return encode
+
+
+def real_ids(texts: list[str]) -> list[list[int]]:
+    tokenizer = bert.load_tokenizer(REAL_KCBERT)
+    encoded = bert.encode_comments(tokenizer, texts, 300)
+    assert {(ids[0], ids[-1]) for ids in encoded} == {(tokenizer.cls_token_id, tokenizer.sep_token_id)}
+    return [ids[1:-1] for ids in encoded]
+
+
+@pytest.mark.skipif(not REAL_COMMENTS.is_file(), reason="the real comments are not here")
+def test_token_ids_of_100_000_real_comments_equal_those_of_an_independent_wordpiece(wordpiece):
+    import pandas as pd
+
+    texts = pd.read_parquet(REAL_COMMENTS, columns=["text"])["text"].sample(100_000, random_state=0).tolist()
+    differ = sum(ours != wordpiece(text)[:297] for text, ours in zip(texts, real_ids(texts), strict=True))
+    assert differ == 0  # a count, so that no comment is shown where it fails
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[CLS] 좋아요 [SEP] [MASK] [PAD] [UNK]",
+        "[MASK]ㅋㅋ[SEP]",
+        "##요 ## [unused1] [ SEP ]",
+        "한국어日本語 中文",
+        "cafe\u0301 \u1112\u1161\u11ab \ufeff\u200b\x00\ufffd",
+        "😀👍🏽❤️ ㅋ" * 20,
+        "가" * 101,
+        "좋아요 " * 400,
+        " \t\n\r\u00a0\u3000",
+        "",
+    ],
+)
+def test_token_ids_of_odd_comments_equal_those_of_an_independent_wordpiece(wordpiece, text):
+    assert real_ids([text]) == [wordpiece(text)[:297]]
+
+
+@pytest.mark.skipif(not REAL_KCBERT.is_dir(), reason="the real vocabulary of KcBERT is not here")
+@pytest.mark.parametrize("special", ["[CLS]", "[SEP]", "[MASK]", "[PAD]", "[UNK]"])
+def test_special_tokens_typed_in_a_comment_stay_text_for_kcbert_too(special):
+    tokenizer = bert.load_tokenizer(REAL_KCBERT)
+    (ids,) = real_ids([f"좋아요 {special} 싫어요{special}"])
+    assert tokenizer.convert_tokens_to_ids(special) not in ids
+    assert "".join(tokenizer.convert_ids_to_tokens(ids)).replace("##", "") == f"좋아요{special}싫어요{special}"
 
 
 def rows_of(batch, tokenizer):
@@ -236,6 +300,15 @@ def test_the_same_seed_fine_tunes_to_the_same_weights(kcbert_shaped_checkpoint, 
 
     assert np.array_equal(fit(0), fit(0))
     assert not np.array_equal(fit(0), fit(1))
+
+
+def test_a_comment_of_more_tokens_than_the_model_has_positions_is_cut_and_never_a_crash(kcbert_shaped_checkpoint):
+    tokenizer = bert.load_tokenizer(kcbert_shaped_checkpoint)
+    classifier = BertClassifier(small_classifier(kcbert_shaped_checkpoint), tokenizer, 10_000)
+    for count in (296, 297, 298, 299, 300, 301, 5_000):
+        alone = classifier.predict_proba([" ".join("가나다라마"[i % 5] for i in range(count))])
+        cut = classifier.predict_proba([" ".join("가나다라마"[i % 5] for i in range(min(count, 297)))])
+        assert alone == pytest.approx(cut, abs=1e-6)
 
 
 def test_a_saved_classifier_records_the_checkpoint_it_started_from(kcbert_shaped_checkpoint, tokenizer, tmp_path):
