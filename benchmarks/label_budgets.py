@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from benchmarks.text_cnn_quality import Part, Settings, Words, prepare_words, summarise, text_cnn, tfidf_logreg
 from benchmarks.timing import print_table
 from utils.bert import CommentBatches, build_bert_classifier, load_backbone, load_tokenizer
+from utils.checkpoints import MINI
 from utils.files import atomic_path, sha256_of
-from utils.mini import CHECKPOINT
 from utils.splits import label_subset
 from utils.text import clean_comment
 from utils.training import WarmUpLinearDecay, class_weights, set_seeds
@@ -40,7 +40,7 @@ HELD_OUT = ("validation", "test")
 class FineTuning:
     """How a BERT is fine-tuned; chosen on validation."""
 
-    checkpoint: str = str(CHECKPOINT)
+    checkpoint: str = str(MINI)
     pretrained: bool = True
     epochs: int = 2
     batch_size: int = 32

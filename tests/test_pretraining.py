@@ -1,11 +1,14 @@
 """Both pretraining tasks by hand, and the checkpoint held against PyTorch Transformers."""
 
 import itertools
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
+from utils.checkpoints import CheckpointError
 from utils.pretraining import (
     CLS,
     MASK,
@@ -174,6 +177,51 @@ def test_pytorch_transformers_gives_the_same_logits_of_both_heads(checkpoint: tu
     masked = np.take_along_axis(theirs.prediction_logits.numpy(), batch["mask_positions"][:, :, None], 1)
     np.testing.assert_allclose(ours["masked_lm"], masked, atol=2e-5)
     np.testing.assert_allclose(ours["next_sentence"], theirs.seq_relationship_logits.numpy(), atol=2e-5)
+
+
+@pytest.mark.parametrize("names", [("weight", "bias"), ("gamma", "beta")])
+def test_a_masked_lm_head_without_next_sentence_guesses_as_in_pytorch(checkpoint: tuple, tmp_path: Path, names) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is for comparisons only: requirements-torch.txt")
+    from transformers import BertForMaskedLM
+
+    folder = shutil.copytree(checkpoint[1], tmp_path / "copy")
+    stored = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in stored.items() if "seq_relationship" not in name}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    peer = BertForMaskedLM.from_pretrained(folder, attn_implementation="eager").eval()
+    norm = "cls.predictions.transform.LayerNorm"
+    for old, new in zip(("weight", "bias"), names, strict=True):
+        kept[f"{norm}.{new}"] = kept.pop(f"{norm}.{old}")
+    save_file(kept, folder / "model.safetensors")
+    batch = inputs()
+    with torch.no_grad():
+        theirs = peer(
+            input_ids=torch.tensor(batch["token_ids"], dtype=torch.long),
+            token_type_ids=torch.tensor(batch["segment_ids"], dtype=torch.long),
+            attention_mask=torch.tensor(batch["padding_mask"], dtype=torch.long),
+        ).logits.numpy()
+    masked = np.take_along_axis(theirs, batch["mask_positions"][:, :, None], 1)
+    ours = load_pretraining_model(folder).predict(batch, verbose=0)["masked_lm"]
+    np.testing.assert_allclose(ours, masked, atol=2e-5)
+
+
+def test_a_checkpoint_without_masked_lm_head_is_refused(checkpoint: tuple, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint[1], tmp_path / "copy")
+    stored = load_file(folder / "model.safetensors")
+    save_file({name: value for name, value in stored.items() if name.startswith("bert.")}, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match="no masked-LM head"):
+        load_pretraining_model(folder)
+
+
+def test_weights_stored_in_half_precision_come_back_nearly_the_same(checkpoint: tuple, tmp_path: Path) -> None:
+    model, folder = checkpoint
+    save_checkpoint(model, VOCABULARY, tmp_path / "half", dtype=np.float16)
+    sizes = [(path / "model.safetensors").stat().st_size for path in (tmp_path / "half", folder)]
+    assert sizes[0] < 0.6 * sizes[1]
+    again = load_pretraining_model(tmp_path / "half").predict(inputs(), verbose=0)
+    for name, values in model.predict(inputs(), verbose=0).items():
+        assert again[name].dtype == np.float32
+        np.testing.assert_allclose(again[name], values, atol=2e-2)
 
 
 def test_the_masked_lm_bias_starts_at_the_frequency_of_the_tokens(small_backbone) -> None:

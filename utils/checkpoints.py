@@ -35,6 +35,7 @@ SIZES = (
 )
 WORDS = "embeddings.word_embeddings.weight"
 POOLER, POOLER_BIAS = "pooler.dense.weight", "pooler.dense.bias"
+MINI = ROOT / "data" / "checkpoints" / "mini"
 SEGMENTS = 2  # KerasHub knows no other number
 
 
@@ -64,10 +65,7 @@ def find_checkpoint(checkpoint: str | Path, *, run_dir: str | Path = "runs/sampl
     CheckpointError
         If there is no such folder, the hub cannot be reached, or a file is missing.
     """
-    places = {
-        "from-03": repository_path(run_dir) / "models" / "bert-tiny",
-        "mini": ROOT / "data" / "checkpoints" / "mini",
-    }
+    places = {"from-03": repository_path(run_dir) / "models" / "bert-tiny", "mini": MINI}
     folder = places.get(str(checkpoint)) or repository_path(checkpoint)
     if not folder.is_dir():
         if str(checkpoint) in places:

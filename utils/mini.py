@@ -23,9 +23,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from utils.bert import VOCABULARY, encode_comments, make_tokenizer
+from utils.bert import encode_comments, make_tokenizer
+from utils.checkpoints import MINI, VOCABULARY
 from utils.datasets import dataset_sha256
-from utils.files import ROOT, atomic_path, sha256_of
+from utils.files import atomic_path, sha256_of
 from utils.pretraining import (
     MASK,
     PAD,
@@ -43,7 +44,6 @@ from utils.text import clean_comment
 from utils.training import QuietProgress, Resume, WarmUpLinearDecay, set_seeds
 from utils.word2vec import embedding_matrix, train_word2vec
 
-CHECKPOINT = ROOT / "data" / "checkpoints" / "mini"
 WIDTHS = 8  # a batch is a multiple of so many tokens wide: few shapes, hardly any padding
 POOL = 100  # batches that are sorted by length together
 RECORD = "pretraining.json"
@@ -464,7 +464,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m utils.mini", description=__doc__)
     parser.add_argument("--dataset", default="movie-reviews", help="movie-reviews, or a file with the same columns")
     parser.add_argument("--run-dir", default="runs/movie", help="notebook 01 labels and splits the reviews there first")
-    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="the folder to write")
+    parser.add_argument("--checkpoint", type=Path, default=MINI, help="the folder to write")
     asked = parser.parse_args()
     try:
         run = prepare_run(asked.run_dir, dataset=asked.dataset, columns={}, seed=0)

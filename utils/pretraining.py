@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from utils.bert import load_backbone
-from utils.checkpoints import CONFIG, SAFETENSORS, TOKENIZER_CONFIG, VOCABULARY
+from utils.checkpoints import CONFIG, SAFETENSORS, TOKENIZER_CONFIG, VOCABULARY, checkpoint_error, find_checkpoint
 from utils.files import atomic_path
 
 if TYPE_CHECKING:
@@ -472,26 +472,36 @@ def save_checkpoint(
         save_file(weights, temporary / SAFETENSORS, metadata={"format": "pt"})
 
 
-def load_pretraining_model(folder: Path) -> keras.Model:
-    """Build the model of `build_pretraining_model` again from a folder that `save_checkpoint` wrote.
+def load_pretraining_model(checkpoint: str | Path) -> keras.Model:
+    """Build the model of `build_pretraining_model` from a checkpoint that has the masked-LM head as well.
+
+    Parameters
+    ----------
+    checkpoint : str or Path
+        See `utils.checkpoints.find_checkpoint`; the weights in one model.safetensors. Without a next-sentence head,
+        which KcBERT was published without, that head keeps random weights.
 
     Raises
     ------
     CheckpointError
-        If the checkpoint cannot be read.
+        If the checkpoint cannot be read or has no masked-LM head.
     """
-    from safetensors.numpy import load_file
+    from safetensors import safe_open
 
+    folder = find_checkpoint(checkpoint)
     model = build_pretraining_model(load_backbone(folder))
-    stored = load_file(folder / SAFETENSORS)
-    head = model.get_layer("masked_lm")
-    for layer, name in (
-        (head._intermediate_dense, "cls.predictions.transform.dense"),
-        (model.get_layer("next_sentence"), "cls.seq_relationship"),
-    ):
-        layer.set_weights([stored[f"{name}.weight"].T, stored[f"{name}.bias"]])
-    norm = "cls.predictions.transform.LayerNorm"
-    head._intermediate_layer_norm.set_weights([stored[f"{norm}.weight"], stored[f"{norm}.bias"]])
+    with safe_open(folder / SAFETENSORS, framework="np") as file:
+        stored = {name: file.get_tensor(name) for name in file.keys() if name.startswith("cls.")}
+    if "cls.predictions.bias" not in stored:
+        raise checkpoint_error(folder, f"{SAFETENSORS} has no masked-LM head (cls.predictions), it cannot guess words.")
+    head, transform = model.get_layer("masked_lm"), "cls.predictions.transform"
+    layers = {f"{transform}.dense": head._intermediate_dense, "cls.seq_relationship": model.get_layer("next_sentence")}
+    for name, layer in layers.items():
+        if f"{name}.weight" in stored:
+            layer.set_weights([stored[f"{name}.weight"].T, stored[f"{name}.bias"]])
+    norm = [name for name in stored if name.startswith(f"{transform}.LayerNorm.")]
+    scale, shift = sorted(norm, key=lambda name: name.endswith((".bias", ".beta")))
+    head._intermediate_layer_norm.set_weights([stored[scale], stored[shift]])
     head._bias.assign(stored["cls.predictions.bias"])
     return model
 
