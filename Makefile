@@ -70,8 +70,12 @@ badges: setup-dev ## write the repository of pyproject.toml into badges, READMEs
 	@$(VENV_PYTHON) -m utils.notebooks badges
 
 .PHONY: publish
-publish: setup ## put the notebooks executed by `make run-all` in place of the committed ones
+publish: setup ## put the notebooks executed by `make run-all` in place of the committed ones, both editions
 	@$(VENV_PYTHON) -m utils.notebooks publish
+
+.PHONY: korean
+korean: setup ## build the Korean edition anew from notebooks/ko/*.md, say what is missing or outdated
+	@$(VENV_PYTHON) -m utils.notebooks korean
 
 .PHONY: site
 site: setup ## the committed notebooks as static HTML pages in site/

@@ -171,6 +171,7 @@ def test_make_help_lists_the_commands():
         "sync",
         "badges",
         "publish",
+        "korean",
         "site",
         "clean",
         "help",

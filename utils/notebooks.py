@@ -1,7 +1,7 @@
-"""Keeps the notebooks in step with the project: `make sync`, `make badges`, `make publish`.
+"""Keeps the notebooks in step with the project: `make sync`, `make badges`, `make publish`, `make korean`.
 
 One source for everything that is repeated: the setup cell stands here, shown definitions stand in `utils/`, the
-repository's address stands in pyproject.toml.
+repository's address stands in pyproject.toml, and the Korean edition takes code and outputs from the English one.
 """
 
 import argparse
@@ -16,8 +16,10 @@ import nbformat
 from nbformat import NotebookNode
 
 from utils.files import ROOT, atomic_path, repository_path, shown
+from utils.korean_edition import korean_notebook, translation_faults
 
 NOTEBOOKS = ROOT / "notebooks"
+KOREAN = NOTEBOOKS / "ko"
 READMES = ("README.md", "README.ko.md")
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -277,6 +279,36 @@ def problems(notebook: NotebookNode) -> list[str]:
     return found
 
 
+# -------------------------------------------------------------------------------------- Korean edition
+
+
+def korean_prose(path: Path) -> Path:
+    """Return where the translations of an English notebook, given by its path, stand."""
+    return KOREAN / f"{path.name[:2]}.md"
+
+
+def read_prose(path: Path) -> str:
+    """Return the text of a file of translations, none where there is no file."""
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def build_korean(path: Path) -> NotebookNode:
+    """Return the Korean edition of an English notebook, given by its path, with the badge of its own file."""
+    notebook = korean_notebook(read(path), read_prose(korean_prose(path)))
+    set_badge(notebook, (KOREAN / path.name).relative_to(ROOT).as_posix(), *repository_and_revision())
+    return notebook
+
+
+def korean_faults() -> list[str]:
+    """Return what is missing or outdated in the Korean edition, one sentence each, naming file and cell."""
+    faults = []
+    for path in notebook_paths():
+        prose = korean_prose(path)
+        found = translation_faults(read(path), read_prose(prose))
+        faults += [f"{shown(prose)}: {fault}" for fault in found]
+    return faults
+
+
 # ------------------------------------------------------------------------------------------- commands
 
 
@@ -336,10 +368,16 @@ def publish_all(run_folder: Path) -> None:
         write(notebook, path)
 
 
+def korean_all() -> None:
+    """Build the Korean edition from the English notebooks and the translations."""
+    for path in notebook_paths():
+        write(build_korean(path), KOREAN / path.name)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one of the commands and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m utils.notebooks", description=__doc__)
-    parser.add_argument("command", choices=["sync", "badges", "publish"])
+    parser.add_argument("command", choices=["sync", "badges", "publish", "korean", "check-korean"])
     parser.add_argument("--run-dir", default="runs/sample", help="where publish takes the executed notebooks from")
     options = parser.parse_args(arguments)
     try:
@@ -347,12 +385,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sync_all()
         elif options.command == "badges":
             badge_all()
-        else:
+        elif options.command == "publish":
             publish_all(repository_path(options.run_dir))
+        if options.command != "check-korean":
+            korean_all()
     except NotebookError as error:
         print(f"Stopped: {error}", file=sys.stderr)
         return 1
-    return 0
+    faults = korean_faults()
+    print(*faults, sep="\n", end="\n" if faults else "", file=sys.stderr)
+    return 1 if faults and options.command.endswith("korean") else 0
 
 
 if __name__ == "__main__":
