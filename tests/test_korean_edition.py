@@ -1,12 +1,103 @@
 import re
+import tomllib
 from pathlib import Path
 
 import nbformat
 import pytest
+from markdown_it import MarkdownIt
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from utils import notebooks
+from utils.files import ROOT
 from utils.korean_edition import korean_notebook, marker, read_translations, source_hash, translation_faults
+
+NAMES = [path.name for path in notebooks.notebook_paths()]
+KOREAN = ROOT / "notebooks" / "ko"
+every_notebook = pytest.mark.parametrize("name", NAMES)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+FORMULA = re.compile(r"\$\$[^$]+\$\$|\$[^$\n]+\$")
+KEPT = (r"(?s)```.*?```", r"(?<!`)`[^`\n]+`(?!`)", FORMULA.pattern, r"(?m)^#+ (?:\d+\.)?", r"</?details>")
+
+
+def english(name: str) -> nbformat.NotebookNode:
+    return nbformat.read(ROOT / "notebooks" / name, as_version=4)
+
+
+def korean(name: str) -> nbformat.NotebookNode:
+    return nbformat.read(KOREAN / name, as_version=4)
+
+
+def prose(notebook: nbformat.NotebookNode) -> dict[str, str]:
+    return {cell.id: cell.source for cell in notebook.cells if cell.cell_type == "markdown"}
+
+
+def relative_links(text: str) -> list[str]:
+    return [link.partition("#")[0] for link in LINK.findall(text) if not re.match(r"https?:|#|mailto:", link)]
+
+
+# ----------------------------------------------------------------------------- the committed edition
+
+
+def test_there_is_a_korean_notebook_for_each_english_one_and_no_other():
+    assert sorted(path.name for path in KOREAN.glob("*.ipynb")) == NAMES
+    assert sorted(path.name for path in KOREAN.glob("*.md")) == [f"{name[:2]}.md" for name in NAMES]
+
+
+@every_notebook
+def test_every_cell_is_translated_and_no_translation_is_outdated(name):
+    file = KOREAN / f"{name[:2]}.md"
+    faults = translation_faults(english(name), file.read_text(encoding="utf-8"))
+    assert faults == [], f"notebooks/ko/{file.name}; then make korean"
+
+
+@every_notebook
+def test_the_built_notebook_is_what_the_builder_gives(name):
+    built = nbformat.writes(notebooks.build_korean(ROOT / "notebooks" / name)).rstrip("\n") + "\n"
+    assert (KOREAN / name).read_text(encoding="utf-8") == built, "make korean"
+
+
+@every_notebook
+def test_code_outputs_ids_and_metadata_are_those_of_the_english_notebook(name):
+    ours, theirs = korean(name), english(name)
+    for cell in [*ours.cells, *theirs.cells]:
+        if cell.cell_type == "markdown":
+            cell.source = ""
+    assert ours == theirs
+
+
+@every_notebook
+def test_the_file_is_fit_to_be_committed(name):
+    assert notebooks.problems(korean(name)) == []
+
+
+@every_notebook
+def test_the_badge_leads_to_the_korean_file_and_the_title_to_the_english_one(name):
+    title = korean(name).cells[0].source
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["tutorial"]
+    base = f"https://colab.research.google.com/github/{settings['repository']}/blob/{settings['revision']}"
+    assert re.findall(r"https://colab\.research\.google\.com/github/[^)\s]+", title) == [f"{base}/notebooks/ko/{name}"]
+    assert relative_links(title) == [f"../{name}"]
+    assert "이 노트북에서 하는 일" in title
+
+
+@every_notebook
+def test_every_cell_is_korean_and_keeps_code_formulas_and_section_numbers(name):
+    for cell_id, translated in prose(korean(name)).items():
+        source = prose(english(name))[cell_id]
+        assert re.search("[가-힣]", translated), cell_id
+        for kind in KEPT:
+            missing = sorted(set(re.findall(kind, source)) - set(re.findall(kind, translated)))
+            assert missing == [], cell_id
+
+
+@every_notebook
+def test_emphasis_is_not_broken_by_a_particle(name):
+    """Markdown does not close `**...)**` before a letter, so that the asterisks of `**뜻(meaning)**은` would show."""
+    for cell_id, source in prose(korean(name)).items():
+        for block in MarkdownIt("commonmark").parse(FORMULA.sub("", source)):
+            shown = [token.content for token in block.children or [] if token.type == "text"]
+            assert [text for text in shown if "*" in text] == [], cell_id
+
 
 # ----------------------------------------------------------------------------- toy notebooks
 
