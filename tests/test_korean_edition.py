@@ -81,6 +81,24 @@ def test_the_badge_leads_to_the_korean_file_and_the_title_to_the_english_one(nam
 
 
 @every_notebook
+def test_relative_links_lead_to_files_of_the_same_edition(name):
+    """A link to a notebook stays within `notebooks/ko`, one to the README leads to the Korean one."""
+    for cell_id, source in prose(korean(name)).items():
+        links = [(KOREAN / link).resolve() for link in relative_links(source)]
+        assert [link for link in links if not link.exists()] == [], cell_id
+        theirs = [(ROOT / "notebooks" / link).resolve() for link in relative_links(prose(english(name))[cell_id])]
+        expected = [counterpart(link) for link in theirs]
+        assert links == ([ROOT / "notebooks" / name] if cell_id == "title" else []) + expected, cell_id
+
+
+def counterpart(path: Path) -> Path:
+    """The Korean file for an English one, where there is one."""
+    if path == ROOT / "README.md":
+        return ROOT / "README.ko.md"
+    return KOREAN / path.name if path.parent == ROOT / "notebooks" and path.suffix == ".ipynb" else path
+
+
+@every_notebook
 def test_every_cell_is_korean_and_keeps_code_formulas_and_section_numbers(name):
     for cell_id, translated in prose(korean(name)).items():
         source = prose(english(name))[cell_id]
@@ -97,6 +115,21 @@ def test_emphasis_is_not_broken_by_a_particle(name):
         for block in MarkdownIt("commonmark").parse(FORMULA.sub("", source)):
             shown = [token.content for token in block.children or [] if token.type == "text"]
             assert [text for text in shown if "*" in text] == [], cell_id
+
+
+@pytest.mark.parametrize("name", notebooks.READMES)
+def test_relative_links_of_the_readme_lead_somewhere(name):
+    links = relative_links((ROOT / name).read_text(encoding="utf-8"))
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_readmes_lead_to_each_other_and_the_korean_one_to_the_korean_notebooks():
+    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in notebooks.READMES}
+    assert "README.ko.md" in relative_links(texts["README.md"])
+    assert "README.md" in relative_links(texts["README.ko.md"])
+    assert set(relative_links(texts["README.ko.md"])) >= {f"notebooks/ko/{name}" for name in NAMES}
+    badges = [match[3] for match in notebooks.COLAB_LINK.finditer(texts["README.ko.md"])]
+    assert badges == [f"notebooks/ko/{name}" for name in NAMES]
 
 
 # ----------------------------------------------------------------------------- toy notebooks
