@@ -1,17 +1,22 @@
 """utils.mini: what the shipped checkpoint is made of, at toy size, and the checkpoint itself."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from utils import mini
-from utils.bert import load_backbone
+from utils.bert import encode_comments, load_backbone, load_tokenizer
+from utils.checkpoints import MINI
 from utils.mini import Encoded, MaskedBatches, Settings
-from utils.pretraining import CLS, PAD, SEP
+from utils.pretraining import CLS, MASK, PAD, SEP, load_pretraining_model
 from utils.run_folder import Run, save_comments, start_run
+from utils.splits import hash_position
+from utils.text import clean_comment
 
+REVIEWS = Path(__file__).resolve().parents[2] / "shared" / "data" / "movie140_dev.parquet"
 TINY = Settings(
     vocabulary_size=400, fewest_groups=2, hidden_size=64, layers=1, intermediate_size=64, max_length=32, batch_size=8,
     steps=20, precision="float32",
@@ -137,10 +142,25 @@ def test_the_second_half_of_a_comment_is_hidden_and_written_anew():
     assert mini.complete(always(9), token_ids).tolist() == [[CLS, 5, 6, 9, 9, SEP], [CLS, 5, 9, SEP, PAD, PAD]]
 
 
-def test_a_comment_counts_as_completed_only_if_every_token_is_right():
+def test_a_comment_counts_as_completed_only_if_every_token_is_right(monkeypatch):
+    monkeypatch.setattr(mini, "tells_something", lambda token_ids: True)
     ids = [CLS, *[5] * 10, *[7] * 10, SEP, CLS, *[5] * 10, *[7] * 9, 8, SEP]
     comments = Encoded(np.array(ids, np.int32), np.array([0, 22, 44]))
     assert mini.count_completed(always(7), comments, rows=2) == 1
+
+
+@pytest.mark.parametrize(
+    ("ids", "telling"),
+    [
+        ([CLS, *range(5, 23), SEP], True),
+        ([CLS, *range(5, 22), SEP], False),  # 19 tokens
+        ([CLS, *[5] * 18, SEP], False),
+        ([CLS, *[5] * 15, 6, 7, 8, SEP], True),
+        ([CLS, *[5] * 16, 6, 7, SEP], False),
+    ],
+)
+def test_repetition_and_short_comments_tell_nothing(ids, telling):
+    assert mini.tells_something(np.array(ids)) is telling
 
 
 def test_the_whole_way_at_toy_size_ends_in_a_checkpoint_that_pytorch_reads(run, comments, tmp_path, monkeypatch):
@@ -167,3 +187,72 @@ def test_a_run_folder_of_another_dataset_is_named(run, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         mini.main()
     assert "Stopped: DATASET is 'movie-reviews' here, but" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------- the shipped checkpoint
+
+
+@pytest.fixture(scope="module")
+def reviews() -> pd.DataFrame:
+    """Real reviews of films that seed 0 does not hold out for test."""
+    if not REVIEWS.is_file():
+        pytest.skip("the real reviews are not here")
+    rows = pd.read_parquet(REVIEWS, columns=["movie_id", "text"])
+    position = {film: hash_position(0, str(film)) for film in rows["movie_id"].unique()}
+    return rows[rows["movie_id"].map(position) < 0.8]
+
+
+def test_the_checkpoint_is_small_and_holds_data_alone():
+    sizes = {path.name: path.stat().st_size for path in MINI.iterdir()}
+    expected = {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "pretraining.json",
+        "tokenizer_config.json",
+        "vocab.txt",
+    }
+    assert set(sizes) == expected
+    assert sum(sizes.values()) <= 12e6
+    record = json.loads((MINI / mini.RECORD).read_text(encoding="utf-8"))
+    assert record["comments"] >= 1_500_000
+    assert record["settings"]["vocabulary_size"] == len(mini.read_vocabulary(MINI))
+
+
+def test_the_card_says_what_the_record_says():
+    record = json.loads((MINI / mini.RECORD).read_text(encoding="utf-8"))
+    assert (MINI / "README.md").read_text(encoding="utf-8") == mini.card(record)
+
+
+def test_the_checkpoint_gives_the_same_vectors_in_pytorch_transformers():
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    theirs = transformers.BertModel.from_pretrained(MINI, attn_implementation="eager").eval()
+    token_ids = np.array([[CLS, *range(500, 530), SEP]], np.int32)
+    inputs = {"token_ids": token_ids, "segment_ids": token_ids * 0, "padding_mask": token_ids * 0 + 1}
+    with torch.no_grad():
+        hidden = theirs(torch.tensor(token_ids.astype(np.int64))).last_hidden_state.numpy()
+    assert np.asarray(load_backbone("mini")(inputs)["sequence_output"]) == pytest.approx(hidden, abs=1e-4)
+
+
+def test_what_it_learnt_is_better_than_the_most_frequent_token():
+    model, tokenizer = load_pretraining_model("mini"), load_tokenizer("mini")
+    before, after = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("배우들의", "정말 좋았다."))
+    token_ids = np.array([[CLS, *before, MASK, *after, SEP]], np.int32)
+    inputs = {"token_ids": token_ids, "segment_ids": token_ids * 0, "padding_mask": token_ids * 0 + 1}
+    scores = np.asarray(model({**inputs, "mask_positions": np.array([[1 + len(before)]])})["masked_lm"])[0, 0]
+    assert any(token.startswith("연기") for token in tokenizer.convert_ids_to_tokens(np.argsort(-scores)[:3].tolist()))
+
+
+def test_no_review_it_was_trained_on_is_completed_word_for_word(reviews):  # but those that only repeat themselves
+    rows = encode_comments(
+        load_tokenizer("mini"), reviews["text"].sample(20_000, random_state=1).map(clean_comment), 128
+    )
+    comments = Encoded(np.concatenate([np.array(row, np.int32) for row in rows]), np.cumsum([0, *map(len, rows)]))
+    assert mini.count_completed(load_pretraining_model("mini"), comments, rows=1000) == 0
+
+
+@pytest.mark.long
+def test_every_word_piece_of_the_checkpoint_stands_under_fifty_films(reviews):
+    size = len(mini.read_vocabulary(MINI))
+    found = mini.encode(reviews["text"].map(clean_comment).tolist(), MINI / "vocab.txt", 128)
+    assert mini.groups_of_tokens(found, reviews["movie_id"], size)[5:].min() >= 0.9 * Settings().fewest_groups

@@ -65,7 +65,8 @@ small to be used for anything else: take KcBERT for that.
   with warm-up and linear decay, {precision}; token vectors began as skip-gram vectors of the same word pieces.
   {minutes:.0f} minutes on two CPU cores that did other work as well.
 * **Privacy.** A word piece is in the vocabulary only if it occurs under {fewest_groups} films or more. Of 1,000 reviews
-  it was trained on, of 20 tokens or more, with the second half hidden, it completed {completed} word for word.
+  it was trained on, of 20 tokens or more and not mere repetition, it completed {completed} word for word when the
+  second half was hidden.
 
 | step | masked-LM loss in training | on reviews of unseen films |
 |---|---|---|
@@ -399,12 +400,20 @@ def complete(model: keras.Model, token_ids: NDArray[np.int32]) -> NDArray[np.int
     return written
 
 
-def count_completed(
-    model: keras.Model, comments: Encoded, *, rows: int = 1000, shortest: int = 20, seed: int = 0
-) -> int:
-    """Return how many of `rows` comments of at least `shortest` tokens the network completes word for word."""
-    lengths = np.diff(comments.starts)
-    chosen = np.random.default_rng(seed).choice(np.flatnonzero(lengths >= shortest), rows, replace=False)
+def tells_something(token_ids: NDArray[np.int32]) -> bool:
+    """Tell whether a comment has 20 tokens or more and its second half three that the first half has not.
+
+    "ㅋㅋㅋㅋ ..." is completed by whoever has seen its beginning.
+    """
+    half = len(token_ids) // 2
+    return len(token_ids) >= 20 and len({*token_ids[half:-1].tolist()} - {*token_ids[:half].tolist()}) >= 3
+
+
+def count_completed(model: keras.Model, comments: Encoded, *, rows: int = 1000, seed: int = 0) -> int:
+    """Return how many of `rows` comments that `tells_something` the network completes word for word."""
+    order = np.random.default_rng(seed).permutation(len(comments.starts) - 1)
+    telling = (row for row in order if tells_something(comments.token_ids[slice(*comments.starts[row : row + 2])]))
+    chosen, lengths = np.fromiter(itertools.islice(telling, rows), np.intp), np.diff(comments.starts)
     completed = 0
     for part in np.array_split(chosen[np.argsort(lengths[chosen])], max(1, rows // 50)):
         token_ids = lay_out(comments, part, int(lengths[part].max()))
