@@ -118,7 +118,7 @@ def test_token_ids_of_100_000_real_comments_equal_those_of_an_independent_wordpi
         "[MASK]ㅋㅋ[SEP]",
         "##요 ## [unused1] [ SEP ]",
         "한국어日本語 中文",
-        "cafe\u0301 \u1112\u1161\u11ab \ufeff\u200b\x00\ufffd",
+        "caf\u00e9 \ufeff가\u200b나\x00다\ufffd라",
         "😀👍🏽❤️ ㅋ" * 20,
         "가" * 101,
         "좋아요 " * 400,
@@ -128,6 +128,12 @@ def test_token_ids_of_100_000_real_comments_equal_those_of_an_independent_wordpi
 )
 def test_token_ids_of_odd_comments_equal_those_of_an_independent_wordpiece(wordpiece, text):
     assert real_ids([text]) == [wordpiece(text)[:297]]
+
+
+def test_decomposed_hangul_is_where_the_two_wordpieces_part(wordpiece):
+    composed, decomposed = "한글", "\u1112\u1161\u11ab\u1100\u1173\u11af"
+    assert real_ids([composed]) == [wordpiece(composed)] == [wordpiece(decomposed)]  # the one in Python composes first
+    assert real_ids([decomposed]) == [[bert.load_tokenizer(REAL_KCBERT).unk_token_id]]  # KcBERT's vocabulary has none
 
 
 @pytest.mark.skipif(not REAL_KCBERT.is_dir(), reason="the real vocabulary of KcBERT is not here")
