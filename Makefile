@@ -38,7 +38,7 @@ test-long: setup-dev ## what is too slow for every change
 	@$(VENV_PYTHON) -m pytest -m long
 
 .PHONY: bench
-bench: setup-dev ## measure speed and memory beside peers: labelling, reading, near-duplicates, dropout, Text-CNN
+bench: setup-dev ## measure speed and memory beside peers: labelling, reading, near-duplicates, dropout, Text-CNN, BERT
 	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-torch.txt
 	@$(VENV_PYTHON) -m benchmarks.labelling
 	@$(VENV_PYTHON) -m benchmarks.movie_reviews
@@ -46,6 +46,7 @@ bench: setup-dev ## measure speed and memory beside peers: labelling, reading, n
 	@$(VENV_PYTHON) -m benchmarks.dropout
 	@$(VENV_PYTHON) -m benchmarks.text_cnn
 	@$(VENV_PYTHON) -m benchmarks.prediction
+	@$(VENV_PYTHON) -m benchmarks.bert
 
 .PHONY: lint
 lint: setup-dev ## ruff on code and notebooks, mypy on utils

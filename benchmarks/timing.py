@@ -39,14 +39,20 @@ def alone(call: Callable[[], Any]) -> tuple[float, float]:
 def _seconds_and_peak(call: Callable[[], Any]) -> tuple[float, float]:
     began = time.process_time()
     call()
-    return time.process_time() - began, _peak_bytes() / 1e6
+    return time.process_time() - began, peak_megabytes()
 
 
-def _peak_bytes() -> int:
+def peak_megabytes() -> float:
     """Return the most memory that this process has held; on Linux `ru_maxrss` would count its parent's too."""
     if sys.platform == "linux":
-        return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+        return 1.024e-3 * int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS
+
+
+def matmul_flops(multiply: Callable[[], Any], size: int, *, repeats: int = 10) -> float:
+    """Return the most operations a second that a product of two square matrices of this size has reached."""
+    multiply()
+    return 2 * size**3 / min(timed(multiply)[1] for _ in range(repeats))
 
 
 def print_table(title: str, command: str, rows: Sequence[Mapping[str, Any]]) -> None:

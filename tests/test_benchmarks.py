@@ -10,10 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.bert import draw_comments, forward_flops, write_checkpoint
+from benchmarks.bert_keras import RoundedBatches, build
 from benchmarks.labelling import peer
 from benchmarks.movie_reviews import archives, read_with_pandas, write_archive
 from benchmarks.timing import alone
+from benchmarks.turns import Program
 from benchmarks.votes import draw_votes
+from utils.bert import CommentBatches, encode_comments, load_tokenizer
 from utils.files import ROOT
 from utils.labelling import label_controversy
 from utils.movie_archive import raw_files, raw_tree_id
@@ -21,11 +25,11 @@ from utils.movie_reviews import read_movie_reviews
 from utils.text_cnn import VARIANTS, build_text_cnn
 
 
-def rows_shown(name, argument):
+def rows_shown(name, *arguments):
     """The lines under the table's head, split into cells; the command stands above."""
-    command = [sys.executable, "-m", f"benchmarks.{name}", argument]
+    command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300).stdout
-    assert f"`python -m benchmarks.{name} {argument}`" in shown
+    assert f"`python -m benchmarks.{name} {' '.join(arguments)}`" in shown
     return [line.replace(",", "").split() for line in shown.split("\n\n")[1].splitlines()[1:]]
 
 
@@ -115,3 +119,74 @@ def test_a_prediction_is_measured_whole_and_part_by_part():
     assert [row[0] for row in rows] == ["Kiwi's", "tokenize:", "tokenize:", "encode_tokens", "the", "predict_proba"]
     seconds, rates = np.array([row[-2:] for row in rows], dtype=float).T
     np.testing.assert_allclose(seconds, 300 / rates, atol=0.01)
+
+
+@pytest.fixture(scope="module")
+def comments():
+    """Twenty comments of the sample."""
+    return draw_comments(ROOT / "data" / "sample_comments.csv", 20)["text"].tolist()
+
+
+@pytest.fixture
+def tiny_bert(comments, tmp_path):
+    """A folder with the tiny network's config and a vocabulary, without weights."""
+    write_checkpoint(tmp_path, "tiny", comments)
+    return tmp_path
+
+
+def test_both_berts_take_the_same_tokens_and_answer_alike_with_the_same_weights(tiny_bert, comments):
+    torch = pytest.importorskip("torch")
+    benchmark = pytest.importorskip("benchmarks.bert_torch")
+    theirs = benchmark.build(tiny_bert).eval()
+    with torch.no_grad():
+        for weight in theirs.parameters():
+            if weight.ndim == 2:
+                weight.normal_(0, 0.2)
+    theirs.save_pretrained(tiny_bert)
+    ours = build(tiny_bert, 10, pretrained=True)
+    head = theirs.classifier.state_dict()
+    ours.get_layer("probabilities").set_weights([head["weight"].T.numpy(), head["bias"].numpy()])
+    tokenizer = load_tokenizer(tiny_bert)
+    batches = CommentBatches(comments, tokenizer=tokenizer, max_length=30, batch_size=20)
+    inputs = {name: torch.tensor(array) for name, array in batches[0][0].items()}
+    with torch.no_grad():
+        logits = theirs(input_ids=inputs["token_ids"], attention_mask=inputs["padding_mask"]).logits
+    probabilities = torch.softmax(logits, dim=1).numpy()
+    assert benchmark.encode(tiny_bert, comments, 30) == encode_comments(tokenizer, comments, 30)
+    np.testing.assert_allclose(ours.predict(batches, verbose=0), probabilities, atol=1e-4)
+    assert np.ptp(probabilities[:, 1]) > 0.1
+
+
+def test_rounded_batches_hold_the_same_comments_in_few_widths_and_are_predicted_alike(tiny_bert, comments):
+    settings = {"tokenizer": load_tokenizer(tiny_bert), "max_length": 32, "batch_size": 4}
+    own = CommentBatches(comments, **settings)
+    model = build(tiny_bert, 10)
+    for multiple in (8, 32):
+        rounded = RoundedBatches(texts=comments, multiple=multiple, **settings)
+        widths = [rounded[i][0]["token_ids"].shape[1] for i in range(len(rounded))]
+        real = [[int(batches[i][0]["padding_mask"].sum()) for i in range(len(own))] for batches in (own, rounded)]
+        assert all(width % multiple == 0 for width in widths) and real[0] == real[1]
+        np.testing.assert_allclose(model.predict(rounded, verbose=0), model.predict(own, verbose=0), atol=1e-5)
+
+
+def test_the_operations_of_a_bert_are_those_of_its_matrix_products():
+    layers, width, inner, tokens = 2, 48, 96, 3
+    products = tokens * (4 * width * width + 2 * width * inner)  # query, key, value, output; the two dense layers
+    attention = 2 * tokens * tokens * width  # every token with every token: the weights, and the mean by them
+    pooler = width * width
+    assert forward_flops(np.array([tokens]), "tiny") == 2 * (layers * (products + attention) + pooler)
+
+
+def test_keras_and_trainer_take_turns_and_keras_does_not_trace_again_after_the_first_epoch():
+    pytest.importorskip("torch")
+    pytest.importorskip("accelerate")
+    arguments = "--size tiny --steps 2 --batch-size 8 --precisions fp32 --multiples 1"
+    peer, ours = rows_shown("bert", *arguments.split())
+    assert (peer[0], ours[:3]) == ("Trainer", ["Keras", "own", "longest"])
+    assert float(ours[-8]) == pytest.approx(float(ours[-9]) / float(peer[-9]), rel=0.1)
+    assert (peer[-1], ours[-1]) == ("-", "0")
+
+
+def test_a_program_that_fails_in_its_turn_is_named():
+    with Program("benchmarks.absent", 1) as program, pytest.raises(RuntimeError, match=r"absent 1 ended with exit"):
+        program.turn()
