@@ -11,8 +11,9 @@ with predictions. Seconds are seconds on the clock, with all cores; those of the
 process, with the loading of the libraries. The share of the peak counts the operations that the real tokens need, none
 for padding, against the fastest product of two 2048 x 2048 matrices in either library. Peak memory is the host's.
 
-On a GPU: ``KERAS_BACKEND=jax python -m benchmarks.bert --size large --precisions bf16 --multiples 8 128``, which
-needs no TensorFlow. **Not run on a GPU yet.** Needs ``requirements-torch.txt``.
+On a GPU: ``KERAS_BACKEND=jax python -m benchmarks.bert --size large --precisions bf16 --multiples 8 128``. That needs
+JAX and no TensorFlow; JAX compiles anew for every width, hence the multiples. **Not run on a GPU, nor with JAX, yet.**
+Needs ``requirements-torch.txt``.
 """
 
 import argparse

@@ -4,6 +4,7 @@ A program has a process of its own, so that its memory and its time to the first
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -13,6 +14,9 @@ from typing import Any, Self
 
 from benchmarks.timing import peak_megabytes
 from utils.files import ROOT
+
+# Else the first program would take all memory of a GPU: JAX, TensorFlow.
+SHARED_GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 
 
 class Turns:
@@ -38,7 +42,8 @@ class Program:
 
     def __init__(self, module: str, *arguments: object) -> None:
         command = [sys.executable, "-m", module, *map(str, arguments)]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        ends = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen(command, cwd=ROOT, env=os.environ | SHARED_GPU, **ends)
 
     def turn(self) -> dict[str, Any]:
         """Let the program work and return its report."""
