@@ -79,6 +79,7 @@ def build(folder: Path, steps: int, *, pretrained: bool = False) -> keras.Model:
     model = bert.build_bert_classifier(bert.load_backbone(folder, pretrained=pretrained))
     schedule = WarmUpLinearDecay(5e-5, steps, steps // 10)
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.01, global_clipnorm=1.0)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])  # as Trainer does
     jit = False if keras.backend.backend() == "tensorflow" else "auto"
     model.compile(optimizer, CountedLoss(), jit_compile=jit)
     return model
