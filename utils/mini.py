@@ -32,6 +32,7 @@ from utils.pretraining import (
     PAD,
     SPECIAL_TOKENS,
     build_pretraining_model,
+    load_pretraining_model,
     mask_tokens,
     save_checkpoint,
     train_wordpiece,
@@ -421,13 +422,6 @@ def count_completed(model: keras.Model, comments: Encoded, *, rows: int = 1000, 
     return completed
 
 
-def write_checkpoint(model: keras.Model, vocabulary: Sequence[str], record: dict[str, Any], folder: Path) -> None:
-    """Write the folder that ships: weights in float16, vocabulary, config, how it was made, and its card."""
-    save_checkpoint(model, vocabulary, folder, dtype=np.float16)
-    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(card(record), encoding="utf-8")
-
-
 def card(record: dict[str, Any]) -> str:
     """Return the checkpoint's card in Markdown."""
     settings, history = record["settings"], record["history"]
@@ -449,23 +443,27 @@ def card(record: dict[str, Any]) -> str:
 
 
 def make_mini(run: Run, folder: Path, settings: Settings) -> None:
-    """Pretrain on the comments of a run and write the checkpoint to `folder`."""
+    """Pretrain on the comments of a run and write the checkpoint to `folder`, with how it was made and its card."""
     work = run.folder / "mini"
     work.mkdir(exist_ok=True)
     learned, measured = prepare(run.comments_path, settings, work)
     model, history = pretrain(learned, measured, settings, work)
     vocabulary = read_vocabulary(work)
-    record = {
-        "dataset_sha256": dataset_sha256(run.dataset),
-        "comments": len(learned.starts) - 1,
-        "tokens": len(learned.token_ids),
-        "held_out_comments": len(measured.starts) - 1,
-        "weights": model.count_params(),
-        "completed": count_completed(model, learned),
-        "settings": dataclasses.asdict(settings) | {"vocabulary_size": len(vocabulary)},
-        "history": history,
-    }
-    write_checkpoint(model, vocabulary, record, folder)
+    keras.config.set_dtype_policy("float32")
+    with atomic_path(folder) as unfinished:
+        save_checkpoint(model, vocabulary, unfinished, dtype=np.float16)
+        record = {
+            "dataset_sha256": dataset_sha256(run.dataset),
+            "comments": len(learned.starts) - 1,
+            "tokens": len(learned.token_ids),
+            "held_out_comments": len(measured.starts) - 1,
+            "weights": model.count_params(),
+            "completed": count_completed(load_pretraining_model(unfinished), learned),
+            "settings": dataclasses.asdict(settings) | {"vocabulary_size": len(vocabulary)},
+            "history": history,
+        }
+        (unfinished / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        (unfinished / "README.md").write_text(card(record), encoding="utf-8")
 
 
 def main() -> None:
