@@ -1,6 +1,12 @@
 import json
-from collections.abc import Callable
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import numpy as np
@@ -27,6 +33,40 @@ def toy_notebook(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    """Dask with two worker processes of one thread each."""
+    from distributed import Client
+
+    with Client(n_workers=2, threads_per_worker=1, dashboard_address=None) as client:
+        yield client
+
+
+@pytest.fixture
+def killing_a_worker(client: Any) -> Callable[[Path], AbstractContextManager[dict[str, int]]]:
+    """Makes a context in which a busy worker is killed once three files of the coming folder are written."""
+
+    @contextmanager
+    def killing(target: Path) -> Iterator[dict[str, int]]:
+        workers, killed = client.run(os.getpid), {}
+
+        def kill() -> None:
+            while len(done := list(target.parent.glob(f".{target.name}.*/part-*.parquet"))) < 3:
+                time.sleep(0.002)
+            busy = next(worker for worker, tasks in client.processing().items() if tasks)
+            os.kill(workers[busy], signal.SIGKILL)
+            killed.update(process=workers[busy], done=len(done))
+
+        killer = threading.Thread(target=kill, daemon=True)
+        killer.start()
+        yield killed
+        killer.join(timeout=10)
+        client.wait_for_workers(2, timeout=300)
+        assert killed["process"] not in client.run(os.getpid).values()
+
+    return killing
 
 
 # The keys and values of KcBERT-base's config.json, but for the sizes in REDUCED.

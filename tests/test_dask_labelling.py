@@ -1,10 +1,5 @@
 """A folder of Parquet files is labelled by Dask exactly as its table is in memory, whole or not at all."""
 
-import os
-import signal
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +7,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from distributed import Client
 
 from utils.comment_files import CommentDataError
 from utils.dask_labelling import label_parquet_folder
 from utils.labelling import label_controversy
 
 LABELS = ["label", "ratio", "ci_low", "ci_high", "band_probability", "votes"]
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    """Two worker processes of one thread each."""
-    with Client(n_workers=2, threads_per_worker=1, dashboard_address=None) as client:
-        yield client
 
 
 def invented(rows: int, seed: int = 0) -> pd.DataFrame:
@@ -66,27 +53,12 @@ def test_labels_and_columns_are_those_of_the_table_in_memory(client, tmp_path):
     pd.testing.assert_frame_equal(read_parts(tmp_path / "out"), expected, check_exact=True)
 
 
-def test_a_worker_killed_on_the_way_changes_nothing(client, tmp_path):
+def test_a_worker_killed_on_the_way_changes_nothing(client, killing_a_worker, tmp_path):
     comments = invented(40 * 5_000)
     parts = write_parts(comments, tmp_path / "in", 40)
-    workers = client.run(os.getpid)
-    killed = {}
-
-    def kill_a_busy_worker() -> None:
-        while len(done := list(tmp_path.glob(".out.*/part-*.parquet"))) < 3:
-            time.sleep(0.002)
-        busy = next(worker for worker, tasks in client.processing().items() if tasks)
-        os.kill(workers[busy], signal.SIGKILL)
-        killed.update(process=workers[busy], done=len(done))
-
-    killer = threading.Thread(target=kill_a_busy_worker, daemon=True)
-    killer.start()
-    label_parquet_folder(tmp_path / "in", tmp_path / "out", client)
-    killer.join(timeout=10)
-
+    with killing_a_worker(tmp_path / "out") as killed:
+        label_parquet_folder(tmp_path / "in", tmp_path / "out", client)
     assert killed["done"] < len(parts)
-    client.wait_for_workers(2, timeout=30)
-    assert killed["process"] not in client.run(os.getpid).values()
     pd.testing.assert_frame_equal(read_parts(tmp_path / "out"), labelled_in_memory(comments), check_exact=True)
     assert contents(tmp_path / "out") == [path.name for path in parts]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
