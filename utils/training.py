@@ -267,12 +267,18 @@ def device_scope(kind: str = "GPU") -> AbstractContextManager[Any]:
 
     With more than one, ``fit`` and ``predict`` give each GPU its share of every batch and add up the gradients
     (``tf.distribute.MirroredStrategy``). With one or none, or on another backend than TensorFlow, the context does
-    nothing.
+    nothing. Build and compile the model inside it, and give ``fit`` its batches as `EvenShares`: the steps are then
+    those of one GPU, but for dropout, whose masks differ from GPU to GPU.
 
     Parameters
     ----------
     kind : str
         Which logical devices of TensorFlow to use, ``"GPU"`` or ``"CPU"``.
+
+    Notes
+    -----
+    Keras (3.15) clips the gradients of each GPU's share before it adds them up. Compile with ``clipnorm`` divided by
+    the number of GPUs and the sum is within the limit; it is not the clipped gradient of one GPU.
     """
     if keras.backend.backend() != "tensorflow":
         return nullcontext()
@@ -280,6 +286,56 @@ def device_scope(kind: str = "GPU") -> AbstractContextManager[Any]:
 
     devices = [device.name for device in tf.config.list_logical_devices(kind)]
     return tf.distribute.MirroredStrategy(devices).scope() if len(devices) > 1 else nullcontext()
+
+
+class EvenShares(keras.utils.PyDataset):
+    """Batches to ``fit`` that can be divided evenly among the devices of a model built in `device_scope`.
+
+    Where a batch cannot, its last comment is repeated with weight 0 and the other weights are raised, so that their
+    mean and with it the gradient stay what they were. Without this Keras (3.15) fails if the first batch is uneven,
+    and lets each device's mean count for the same, however few comments it has. Compile with ``weighted_metrics``:
+    ``metrics`` would count the repeated comments. In the mean loss of an epoch, a batch weighs as much as it has rows,
+    these included.
+
+    Parameters
+    ----------
+    batches : PyDataset
+        Yields ``(inputs, labels)`` or ``(inputs, labels, weights)`` with a dictionary of arrays as inputs, as
+        `utils.bert.CommentBatches` does.
+    devices : int
+        ``model.distribute_strategy.num_replicas_in_sync``; with 1 the batches stay as they are.
+
+    Raises
+    ------
+    ValueError
+        If `devices` is less than 1.
+    """
+
+    def __init__(self, batches: keras.utils.PyDataset, devices: int) -> None:
+        super().__init__()
+        if devices < 1:
+            raise ValueError(f"devices must be at least 1, got {devices}")
+        self.batches, self.devices = batches, devices
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        """Return batch `index`, with weights if there is more than one device."""
+        if self.devices == 1:
+            return self.batches[index]
+        inputs, labels, *weights = self.batches[index]
+        size = len(labels)
+        spare = -size % self.devices
+        rows = np.minimum(np.arange(size + spare), size - 1)
+        raised = (weights[0] if weights else np.ones(size, np.float32)) * np.float32((size + spare) / size)
+        filled = {name: values[rows] for name, values in inputs.items()}
+        return filled, labels[rows], np.append(raised, np.zeros(spare, np.float32))
+
+    def on_epoch_end(self) -> None:
+        """Go on to the next epoch's batches."""
+        self.batches.on_epoch_end()
 
 
 class ResumableBatches(Protocol):
