@@ -18,6 +18,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from sklearn.metrics import roc_auc_score
 
 from utils import notebooks
+from utils.classifier import load_classifier
 from utils.files import ROOT
 
 NAMES = [
@@ -451,7 +452,7 @@ def predictions(folder: Path) -> dict[str, pd.DataFrame]:
 @pytest.mark.notebooks
 def test_the_five_notebooks_run_and_the_scores_are_shown(test_run):
     folder, result = test_run
-    assert {path.name for path in folder.glob("*.ipynb")} == set(NAMES)
+    assert {path.name for path in folder.glob("*.ipynb")} == {*NAMES, "04_mini_finetuning.ipynb"}
     for model in metrics(folder):
         assert re.search(rf"(?m)^{model} +0\.\d+", result.stdout), model
     assert result.stderr == ""
@@ -460,7 +461,8 @@ def test_the_five_notebooks_run_and_the_scores_are_shown(test_run):
 @pytest.mark.notebooks
 def test_no_notebook_warns_or_shows_a_path_of_this_machine(test_run):
     folder, _ = test_run
-    assert {name: notebooks.problems(read(folder / name)) for name in NAMES} == {name: [] for name in NAMES}
+    names = [*NAMES, "04_mini_finetuning.ipynb"]
+    assert {name: notebooks.problems(read(folder / name)) for name in names} == {name: [] for name in names}
 
 
 @pytest.mark.notebooks
@@ -486,7 +488,8 @@ def test_probabilities_are_probabilities_and_no_training_comment_is_predicted(te
 def test_the_scores_are_in_a_sane_range(test_run):
     folder, _ = test_run
     scores = metrics(folder)
-    expected = {"majority", "tfidf-logreg", "bert-tiny", "text-cnn-rand", "text-cnn-static", "text-cnn-non-static"}
+    expected = {"majority", "tfidf-logreg", "text-cnn-rand", "text-cnn-static", "text-cnn-non-static"}
+    expected |= {"bert-tiny", "bert-mini"}
     assert expected <= set(scores)
     assert "rating" not in scores  # the sample has none
     assert scores["majority"]["auroc"] == 0.5
@@ -521,6 +524,7 @@ def test_a_folder_shaped_like_kcbert_is_fine_tuned_from_an_empty_run_folder(
             "DATASET": "data/sample_comments_2000.csv",
             "CHECKPOINT": str(kcbert_shaped_checkpoint),
             "POOLING": "cls",
+            "ACCUMULATION": 2,
             "EPOCHS": 1,
             "SEEDS": [0],
             "LABEL_BUDGETS": [100],
@@ -535,3 +539,8 @@ def test_a_folder_shaped_like_kcbert_is_fine_tuned_from_an_empty_run_folder(
     assert tables
     for rows in tables.values():
         assert np.isfinite(rows["probability"]).all()
+    (saved,) = folder.glob("models/*-fine-tuned")
+    rows = tables[saved.name.removesuffix("-fine-tuned")].query("tuning == 'full' and label_budget.isna()")
+    texts = pd.read_parquet(folder / "comments.parquet").set_index("id")["text"]
+    again = load_classifier(saved).predict_proba(texts[rows["id"]])[:, 1]  # in another process than the notebook's
+    np.testing.assert_allclose(again, rows["probability"], atol=1e-5)
