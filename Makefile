@@ -10,8 +10,9 @@ PYTHON ?= python3
 PROFILE ?= sample
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
+SITE_VENV := .venv-site
 PIP_INSTALL := $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check
-LINTED := utils tests notebooks $(wildcard benchmarks)
+LINTED := utils tests notebooks site_source $(wildcard benchmarks)
 
 # Without PYTHON=..., a python3 of another version gives way to the first of these that fits.
 ifneq ($(filter file default,$(origin PYTHON)),)
@@ -79,8 +80,8 @@ korean: setup ## build the Korean edition anew from notebooks/ko/*.md, say what 
 	@$(VENV_PYTHON) -m utils.notebooks korean
 
 .PHONY: site
-site: setup ## the committed notebooks as static HTML pages in site/
-	@$(VENV_PYTHON) -m jupyter nbconvert --to html --output-dir site --log-level WARN notebooks/*.ipynb
+site: $(SITE_VENV)/installed ## the notebooks, READMEs and results as reading pages in site/, checked
+	@$(SITE_VENV)/bin/python -m site_source.build
 
 .PHONY: lock
 lock: setup ## write the locked requirements anew from requirements*.in (installs uv)
@@ -90,19 +91,19 @@ lock: setup ## write the locked requirements anew from requirements*.in (install
 	done
 
 .PHONY: clean
-clean: ## remove the environment, caches and site/ (runs/ stays)
-	@rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	@find utils tests notebooks -name __pycache__ -prune -exec rm -rf {} +
+clean: ## remove the environments, caches and site/ (runs/ stays)
+	@rm -rf $(VENV) $(SITE_VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find utils tests notebooks site_source -name __pycache__ -prune -exec rm -rf {} +
 
 # Set-up: a file inside .venv marks what is installed; it is older than a requirements file that has changed since.
 .PHONY: setup setup-dev
 setup: $(VENV)/installed
 setup-dev: $(VENV)/installed-dev
 
-$(VENV_PYTHON):
+$(VENV_PYTHON) $(SITE_VENV)/bin/python:
 	@for python in $(PYTHONS); do \
 		if command -v "$$python" >/dev/null && "$$python" -c '$(VERSION_FITS)' 2>/dev/null; then \
-			exec "$$python" -m venv --clear $(VENV); \
+			exec "$$python" -m venv --clear $(@:/bin/python=); \
 		fi; \
 	done; \
 	echo "This tutorial needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is $$($(PYTHON) --version 2>&1 | tail -n 1): install one and run make again with PYTHON=<its path>." >&2; \
@@ -117,4 +118,9 @@ $(VENV)/installed: requirements.txt $(VENV_PYTHON)
 $(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
 	@echo "Installing requirements-dev.txt into $(VENV)."
 	@$(PIP_INSTALL) -r requirements-dev.txt
+	@touch $@
+
+$(SITE_VENV)/installed: requirements-site.txt $(SITE_VENV)/bin/python
+	@echo "Installing requirements-site.txt into $(SITE_VENV)."
+	@$(SITE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-site.txt
 	@touch $@
