@@ -37,6 +37,8 @@ myst_enable_extensions = ["dollarmath"]
 html_math_renderer = "mathml"
 
 html_theme = "furo"
+# Furo's own dark style underlines module names, which then look like links.
+pygments_dark_style = "github-dark"
 html_static_path = [str(HERE / "static")]
 html_css_files = ["site.css"]
 html_copy_source = False
@@ -55,7 +57,10 @@ ogp_image_alt = {
     "ko": "떼어 놓은 영화에서 잰 모델 열 개의 AUROC와 95% 구간",
 }[language]
 ogp_social_cards = {"enable": False}
-ogp_custom_meta_tags = [f'<meta property="og:locale" content="{ {"en": "en_US", "ko": "ko_KR"}[language] }" />']
+ogp_custom_meta_tags = [
+    f'<meta property="og:locale" content="{ {"en": "en_US", "ko": "ko_KR"}[language] }" />',
+    '<meta name="twitter:card" content="summary_large_image" />',
+]
 
 # Two editions in two folders: the address has no language or version part of Sphinx's own.
 sitemap_url_scheme = "{link}"

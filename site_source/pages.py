@@ -162,6 +162,7 @@ def description(markdown: str, language: str) -> str:
     prose = [text for text in prose if len(text) > 60 and not text.startswith(("on ", "Written by"))]
     fits = [text for text in prose if language == "ko" or _hangul_share(text) < 0.2]
     text = fits[0] if fits else _plain(title)
+    text = text[:1].upper() + text[1:]
     if len(text) <= LONGEST_DESCRIPTION:
         return text
     return text[: LONGEST_DESCRIPTION - 1].rsplit(" ", 1)[0].rstrip(",.;:") + "…"
