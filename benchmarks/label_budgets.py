@@ -49,9 +49,16 @@ class FineTuning:
     precision: str = "mixed_bfloat16"
 
 
+ALL_LABELS = {"epochs": 1, "batch_size": 64, "learning_rate": 1e-4}  # more, and it forgets what it has read
 BERTS = {REFERENCE: FineTuning(), "bert-mini-random": FineTuning(pretrained=False)}
 TEXT_CNN = Settings().of_variant("non-static")
 MODELS = (*BERTS, "text-cnn-non-static", "tfidf-logreg")
+
+
+def bert_settings(model: str, budget: int | None) -> FineTuning | None:
+    """Return how a BERT is fine-tuned on so many labels, None for another model."""
+    settings = BERTS.get(model)
+    return replace(settings, **ALL_LABELS) if settings and budget is None else settings
 
 
 def fine_tune(train: pd.DataFrame, held_out: pd.DataFrame, settings: FineTuning, *, seed: int) -> NDArray[np.float32]:
@@ -109,7 +116,7 @@ class Fits:
 
     def predictions(self, model: str, budget: int | None, seed: int) -> pd.DataFrame:
         """Return `id`, `group`, `split`, `label`, `probability`, `model` and `seed` of the held-out comments."""
-        settings = BERTS.get(model) or (TEXT_CNN if model.startswith("text-cnn") else None)
+        settings = bert_settings(model, budget) or (TEXT_CNN if model.startswith("text-cnn") else None)
         made_from = [self.comments_hash, model, settings and asdict(settings), budget, seed]
         if model in BERTS:
             made_from.append(sha256_of(Path(BERTS[model].checkpoint) / "model.safetensors"))
@@ -126,7 +133,7 @@ class Fits:
         """Train a model on `budget` labels and return the held-out comments' probabilities (N,)."""
         train = label_subset(self.part.train, budget, seed=seed)
         if model in BERTS:
-            return fine_tune(train, self.part.held_out, BERTS[model], seed=seed)
+            return fine_tune(train, self.part.held_out, bert_settings(model, budget), seed=seed)
         if model == "tfidf-logreg":
             return tfidf_logreg(self.part._replace(train=train))
         return train_text_cnn(self.words, train.index.to_numpy(), self.part.train["label"].to_numpy(), seed=seed)

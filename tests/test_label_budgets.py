@@ -86,3 +86,11 @@ def test_pretrained_and_random_networks_differ_and_seeds_repeat(comments, small)
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     assert not np.array_equal(first, random)
+
+
+def test_all_labels_are_learned_from_once_and_slowly():
+    few, every = (label_budgets.bert_settings(REFERENCE, budget) for budget in (1000, None))
+    assert (few.epochs, every.epochs) == (2, 1)
+    assert every.learning_rate < few.learning_rate
+    assert every.pretrained and not label_budgets.bert_settings("bert-mini-random", None).pretrained
+    assert label_budgets.bert_settings("tfidf-logreg", None) is None
