@@ -277,6 +277,7 @@ def test_from_03_is_the_bert_that_notebook_03_pretrained_in_the_run(checkpoint, 
 
 def test_from_03_and_mini_are_names_that_load_backbone_takes(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "ROOT", tmp_path)
+    monkeypatch.setattr(checkpoints, "MINI", tmp_path / "data" / "checkpoints" / "mini")
     monkeypatch.setattr(checkpoints, "repository_path", lambda path: tmp_path / path)
     with pytest.raises(CheckpointError, match=r'"mini" is not in .*mini: use "from-03", or give a hub name'):
         load_backbone("mini")

@@ -46,7 +46,7 @@ def fit(checkpoint: Path, path: Path | None, *, seed: int = 0, epochs: int = EPO
     batches = CommentBatches(TEXTS, LABELS, shuffle=True, seed=seed, **data)
     stopping = keras.callbacks.EarlyStopping("val_loss", patience=9, restore_best_weights=True)
     settings = {"learning rate": rate} | others.pop("settings", {})
-    resume = Resume(path, batches, settings=settings, stopping=stopping, every_seconds=0.0)
+    resume = Resume(path, batches, settings=settings, stopping=stopping, every_seconds=0.0, clock=lambda: 0.0)
     callbacks = [stopping, *others.pop("callbacks", []), resume]
     watched = CommentBatches(TEXTS[:8], LABELS[:8], **data)
     model.fit(batches, epochs=epochs, validation_data=watched, callbacks=callbacks, shuffle=False, verbose=0, **others)
