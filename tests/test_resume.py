@@ -149,7 +149,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_the_fit_goes_on(
     path, saved, whole = tmp_path / "training.npz", [], np.savez
 
     def savez(file, **arrays):
-        if len(saved) < 5:
+        if len(saved) < 5:  # as the epoch begins, and after four steps
             saved.append(whole(file, **arrays))
             return
         Path(file).write_bytes(b"half")
@@ -162,7 +162,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_the_fit_goes_on(
     assert [file.name for file in tmp_path.iterdir()] == ["training.npz"]
     monkeypatch.undo()
     again, _ = fit(kcbert_shaped_checkpoint, path)
-    assert "Goes on at epoch 1, step 6" in capsys.readouterr().out
+    assert "Goes on at epoch 1, step 5" in capsys.readouterr().out
     assert again.get_weights()[-1] == pytest.approx(model.get_weights()[-1], abs=1e-6)
 
 
