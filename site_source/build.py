@@ -34,9 +34,9 @@ def build(site: Path = SITE) -> list[str]:
                 raise SiteError("Sphinx stopped; the lines above say why. Paths start at a copy of the repository.")
             (target / "_images").mkdir(exist_ok=True)
             shutil.copyfile(ROOT / PREVIEW_IMAGE, target / "_images" / "preview.png")
-            # What only Sphinx and MyST-NB use: the pages show the pictures in _images.
-            for left in ("_sources", "jupyter_execute"):
-                shutil.rmtree(target / left, ignore_errors=True)
+            # What only Sphinx and MyST-NB use (which writes beside the folder): the pages show the pictures in _images.
+            for left in (target / "_sources", target.parent / "jupyter_execute"):
+                shutil.rmtree(left, ignore_errors=True)
             for left in (".buildinfo", ".buildinfo.bak", "objects.inv"):
                 (target / left).unlink(missing_ok=True)
         write_hangul_font(built)
