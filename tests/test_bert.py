@@ -231,6 +231,26 @@ def test_lengths_may_vary_though_the_first_two_batches_are_equally_long(kcbert_s
     assert np.isfinite(history.history["loss"][0])
 
 
+@pytest.mark.parametrize("batch", [[0], [0, 2], [1, 4]], ids=["of one", "of class 0 alone", "of class 1 alone"])
+def test_a_step_on_a_small_or_one_sided_batch_raises_the_probability_of_its_class(
+    batch, kcbert_shaped_checkpoint, tokenizer
+):
+    labels = [0, 1, 0, 0, 1, 0]
+    batches = bert.CommentBatches(
+        TEXTS, labels, tokenizer=tokenizer, max_length=20, class_weight=training.class_weights(labels)
+    )
+    batches.batches = [np.array(batch)]
+    model = small_classifier(kcbert_shaped_checkpoint, dropout=0.0)
+    model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", jit_compile=False)
+    unseen = bert.CommentBatches(
+        [TEXTS[row] for row in batch], tokenizer=tokenizer, max_length=20, batch_size=len(batch)
+    )
+    before = model.predict(unseen, verbose=0)
+    model.fit(batches, epochs=3, verbose=0, shuffle=False)
+    after = model.predict(unseen, verbose=0)
+    assert np.all(after[:, labels[batch[0]]] > before[:, labels[batch[0]]])
+
+
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_padding_does_not_change_a_prediction(kcbert_shaped_checkpoint, tokenizer, pooling):
     model = small_classifier(kcbert_shaped_checkpoint, pooling=pooling)
