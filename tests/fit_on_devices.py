@@ -18,7 +18,7 @@ import numpy as np  # noqa: E402
 from keras_hub.models import BertBackbone  # noqa: E402
 
 from utils.bert import BACKBONE, CommentBatches, build_bert_classifier, load_backbone, load_tokenizer  # noqa: E402
-from utils.training import EvenShares, WarmUpLinearDecay, class_weights, device_scope, set_seeds  # noqa: E402
+from utils.training import EvenShares, Resume, WarmUpLinearDecay, class_weights, device_scope, set_seeds  # noqa: E402
 
 EPOCHS, BATCH_SIZE, PEAK = 2, 8, 1e-3
 COMMENTS = {"even": 24, "uneven": 21, "single": 17}  # the smallest of three batches has 8, 5 and 1 comments
@@ -60,6 +60,36 @@ def build():
     return model
 
 
+class Interrupt(keras.callbacks.Callback):
+    """Break a fit off, as an interrupted cell does, before step number `step` of the second epoch."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step, self.epoch = step, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if (self.epoch, batch) == (1, self.step):
+            raise KeyboardInterrupt
+
+
+def fit_in_two_goes(devices):
+    """Return the weights and losses of a fit that is broken off and goes on in a network built anew."""
+    for breaks in ([Interrupt(1)], []):
+        with device_scope("CPU"):
+            model = build()
+        batches = training_batches("uneven")
+        resume = Resume(RESULT.with_name(f"training-{devices}.npz"), batches, every_seconds=0.0, clock=lambda: 0.0)
+        settings = {"epochs": EPOCHS, "shuffle": False, "verbose": 0, "callbacks": [*breaks, resume]}
+        try:
+            model.fit(EvenShares(batches, devices), **settings)
+        except KeyboardInterrupt:
+            continue
+    return flat_weights(model), np.reshape(resume.losses, (EPOCHS, -1))
+
+
 def flat_weights(model):
     return np.concatenate([np.ravel(weight) for weight in model.get_weights()])
 
@@ -84,6 +114,7 @@ def main():
 
     for case in COMMENTS:
         fit(case, training_batches(case))
+    results["resumed weights"], results["resumed losses"] = fit_in_two_goes(results["replicas"])
     texts, _ = comments(17)
     batches = CommentBatches(texts, tokenizer=TOKENIZER, max_length=20, batch_size=BATCH_SIZE)
     results["predictions"] = model.predict(batches, verbose=0)[batches.inverse]

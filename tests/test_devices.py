@@ -59,6 +59,12 @@ def test_two_devices_take_the_steps_of_one_with_class_weights_and_a_smaller_batc
     np.testing.assert_allclose(two[f"{case} weights"], one[f"{case} weights"], rtol=0, atol=5e-5)
 
 
+def test_a_fit_on_two_devices_that_was_broken_off_ends_like_one_that_was_not(on_one_and_two):
+    for results in on_one_and_two:
+        np.testing.assert_allclose(results["resumed losses"], results["uneven losses"], rtol=1e-5)
+        np.testing.assert_allclose(results["resumed weights"], results["uneven weights"], rtol=0, atol=1e-6)
+
+
 def test_two_devices_predict_what_one_does_in_uneven_batches_too(on_one_and_two):
     one, two = on_one_and_two
     assert one["predictions"].shape == (17, 2) and np.ptp(one["predictions"][:, 1]) > 1e-3

@@ -284,8 +284,16 @@ def device_scope(kind: str = "GPU") -> AbstractContextManager[Any]:
         return nullcontext()
     import tensorflow as tf
 
-    devices = [device.name for device in tf.config.list_logical_devices(kind)]
-    return tf.distribute.MirroredStrategy(devices).scope() if len(devices) > 1 else nullcontext()
+    devices = tuple(device.name for device in tf.config.list_logical_devices(kind))
+    return _mirrored_strategy(devices).scope() if len(devices) > 1 else nullcontext()
+
+
+@functools.cache
+def _mirrored_strategy(devices: tuple[str, ...]) -> Any:
+    """Return the one strategy of a process: each numbers its exchanges from the same start, and two mix them up."""
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(devices)
 
 
 class EvenShares(keras.utils.PyDataset):
