@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from benchmarks.text_cnn_quality import Part, Settings, Words, prepare_words, summarise, text_cnn, tfidf_logreg
 from benchmarks.timing import print_table
 from utils.bert import CommentBatches, build_bert_classifier, load_backbone, load_tokenizer
-from utils.checkpoints import MINI
+from utils.checkpoints import MINI, SAFETENSORS, VOCABULARY
 from utils.files import atomic_path, sha256_of
 from utils.splits import label_subset
 from utils.text import clean_comment
@@ -119,7 +119,8 @@ class Fits:
         settings = bert_settings(model, budget) or (TEXT_CNN if model.startswith("text-cnn") else None)
         made_from = [self.comments_hash, model, settings and asdict(settings), budget, seed]
         if model in BERTS:
-            made_from.append(sha256_of(Path(BERTS[model].checkpoint) / "model.safetensors"))
+            file = SAFETENSORS if BERTS[model].pretrained else VOCABULARY  # random weights need none
+            made_from.append(sha256_of(Path(BERTS[model].checkpoint) / file))
         path = self.folder / f"{hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]}.parquet"
         if not path.exists():
             probability = self.fit(model, budget, seed)
