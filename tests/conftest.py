@@ -69,7 +69,7 @@ def killing_a_worker(client: Any) -> Callable[[Path], AbstractContextManager[dic
     return killing
 
 
-# The keys and values of KcBERT-base's config.json, but for the sizes in REDUCED.
+# The keys and values of KcBERT-base's config.json.
 KCBERT_CONFIG = {
     "max_position_embeddings": 300,
     "hidden_dropout_prob": 0.1,
@@ -92,13 +92,24 @@ KCBERT_CONFIG = {
     "model_type": "bert",
 }
 REDUCED = {"num_hidden_layers": 2, "hidden_size": 48, "intermediate_size": 96, "vocab_size": 3000}
+KCBERT_BASE = {"num_hidden_layers": 12, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
+KCBERT_LARGE = {"num_hidden_layers": 24, "hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096}
 
 
 @pytest.fixture(scope="session")
 def kcbert_shaped_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as beomi/kcbert-base is on the hub, with random weights at reduced width."""
-    folder = tmp_path_factory.mktemp("kcbert-shaped")
-    config = KCBERT_CONFIG | REDUCED
+    return write_kcbert_shaped(tmp_path_factory.mktemp("kcbert-shaped"), REDUCED)
+
+
+@pytest.fixture(params=[KCBERT_BASE, KCBERT_LARGE], ids=["kcbert-base", "kcbert-large"])
+def full_size_checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A folder as beomi/kcbert-base or -large is on the hub, with random weights."""
+    return write_kcbert_shaped(tmp_path, request.param)
+
+
+def write_kcbert_shaped(folder: Path, sizes: dict[str, int]) -> Path:
+    config = KCBERT_CONFIG | sizes
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "tokenizer_config.json").write_text('{"do_lower_case": false, "model_max_length": 300}')
     (folder / "vocab.txt").write_text("\n".join(_vocabulary(config["vocab_size"])) + "\n", encoding="utf-8")
@@ -109,7 +120,7 @@ def kcbert_shaped_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _vocabulary(size: int) -> list[str]:
     syllables = [chr(code) for code in range(0xAC00, 0xD7A4, 7)]
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"!?.,~ㅋㅎㅠㅜ", *syllables, *(f"##{s}" for s in syllables)]
-    return words[:size]
+    return (words + [f"[unused{number}]" for number in range(size - len(words))])[:size]
 
 
 def _weights(config: dict) -> dict[str, np.ndarray]:

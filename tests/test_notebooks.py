@@ -3,6 +3,7 @@ import builtins
 import json
 import os
 import re
+import resource
 import subprocess
 import symtable
 import sys
@@ -513,34 +514,52 @@ def test_labels_and_splits_are_the_same_on_every_run(test_run, tmp_path):
     pd.testing.assert_frame_equal(first, second)
 
 
-@pytest.mark.notebooks
-def test_a_folder_shaped_like_kcbert_is_fine_tuned_from_an_empty_run_folder(
-    kcbert_shaped_checkpoint, tmp_path, tmp_path_factory
-):
-    step = {
-        "notebook": "04_kcbert_finetuning.ipynb",
-        "name": "04_kcbert_shaped",
-        "parameters": {
-            "DATASET": "data/sample_comments_2000.csv",
-            "CHECKPOINT": str(kcbert_shaped_checkpoint),
-            "POOLING": "cls",
-            "ACCUMULATION": 2,
-            "EPOCHS": 1,
-            "SEEDS": [0],
-            "LABEL_BUDGETS": [100],
-        },
-    }
-    (tmp_path / "one.yaml").write_text(yaml.safe_dump([step]))
-    folder = runs_folder(tmp_path_factory) / "kcbert-shaped"
-    result = run_all("--profile", str(tmp_path / "one.yaml"), "--run-dir", str(folder))
+def fine_tune_in_notebook_04(folder: Path, **parameters) -> dict[str, pd.DataFrame]:
+    """Run notebook 04 alone into an empty folder and return the predictions."""
+    kcbert = {"POOLING": "cls", "ACCUMULATION": 2, "EPOCHS": 1, "SEEDS": [0]}
+    step = {"notebook": "04_kcbert_finetuning.ipynb", "name": "04_kcbert", "parameters": kcbert | parameters}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    profile = folder.with_suffix(".yaml")
+    profile.write_text(yaml.safe_dump([step]))
+    result = run_all("--profile", str(profile), "--run-dir", str(folder))
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
     assert (folder / "01_labelling.ipynb").exists()  # run first, because the folder was empty
-    tables = predictions(folder)
-    assert tables
-    for rows in tables.values():
-        assert np.isfinite(rows["probability"]).all()
+    return predictions(folder)
+
+
+def assert_the_saved_classifier_predicts_the_same(folder: Path, tables: dict[str, pd.DataFrame]) -> None:
+    """In another process than the notebook's, which saved it."""
     (saved,) = folder.glob("models/*-fine-tuned")
     rows = tables[saved.name.removesuffix("-fine-tuned")].query("tuning == 'full' and label_budget.isna()")
     texts = pd.read_parquet(folder / "comments.parquet").set_index("id")["text"]
-    again = load_classifier(saved).predict_proba(texts[rows["id"]])[:, 1]  # in another process than the notebook's
+    again = load_classifier(saved).predict_proba(texts[rows["id"]])[:, 1]
     np.testing.assert_allclose(again, rows["probability"], atol=1e-5)
+
+
+@pytest.mark.notebooks
+def test_a_folder_shaped_like_kcbert_is_fine_tuned_from_an_empty_run_folder(kcbert_shaped_checkpoint, tmp_path_factory):
+    folder = runs_folder(tmp_path_factory) / "kcbert-shaped"
+    data = {"DATASET": "data/sample_comments_2000.csv", "CHECKPOINT": str(kcbert_shaped_checkpoint)}
+    tables = fine_tune_in_notebook_04(folder, **data, LABEL_BUDGETS=[100])
+    assert tables
+    for rows in tables.values():
+        assert np.isfinite(rows["probability"]).all()
+    assert_the_saved_classifier_predicts_the_same(folder, tables)
+
+
+@pytest.mark.long
+def test_kcberts_full_size_takes_two_steps_in_every_fit_of_the_notebook(
+    full_size_checkpoint, tmp_path, record_property
+):
+    comments = pd.read_csv(ROOT / "data" / "sample_comments_2000.csv").head(1000)  # 150 of them train with a label
+    comments.to_csv(tmp_path / "comments.csv", index=False)
+    cut = {"BATCH_SIZE": 75, "MAX_LENGTH": 24, "MIN_STEPS": 2, "LABEL_BUDGETS": [], "ACCUMULATION": 1}
+    cut |= {"RANDOM_BASELINE": False, "PRECISION": "float32"}
+    data = {"DATASET": str(tmp_path / "comments.csv"), "CHECKPOINT": str(full_size_checkpoint)}
+    tables = fine_tune_in_notebook_04(tmp_path / "run", **data, **cut)
+    record_property("peak MB", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+    (rows,) = tables.values()
+    assert set(rows["tuning"]) == {"full", "last-layers", "frozen"}
+    assert [len(scores["history"]["mean_losses"]) for scores in metrics(tmp_path / "run").values()] == [2]
+    assert np.isfinite(rows["probability"]).all()
+    assert_the_saved_classifier_predicts_the_same(tmp_path / "run", tables)
