@@ -1,4 +1,4 @@
-"""No technical term comes up before the cell that explains it: see terms.yaml."""
+"""Terms are explained where they first come up (terms.yaml); figures have a question and a description."""
 
 import re
 
@@ -39,3 +39,36 @@ def test_a_term_first_comes_up_where_it_is_explained(number, cell, english, kore
 def test_a_term_is_found_at_the_beginning_of_a_word_and_not_inside_one():
     assert first_use("hash", {"a": "the hashed one", "b": "a rehash"}) == "a"
     assert first_use("norm", {"a": "abnorm"}) is None
+
+
+# ----------------------------------------------------------------------------- figures
+
+
+def figures(number: str) -> list[tuple[str, str, str]]:
+    """Each cell that makes a figure, the prose since the figure before, and the next prose after it."""
+    (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+    found, before = [], ""
+    cells = nbformat.read(path, as_version=4).cells
+    for place, cell in enumerate(cells):
+        if cell.cell_type == "markdown" and cell.id != "title":
+            before += cell.source
+        elif "save_figure(" in cell.source:
+            after = next(later.source for later in cells[place:] if later.cell_type == "markdown")
+            found.append((cell.id, before, after))
+            before = ""
+    return found
+
+
+every_figure = pytest.mark.parametrize(
+    ("number", "cell", "before", "after"), [(number, *figure) for number in TERMS for figure in figures(number)]
+)
+
+
+@every_figure
+def test_a_figure_answers_a_question_that_the_prose_asks_before_it(number, cell, before, after):
+    assert "?" in before
+
+
+@every_figure
+def test_a_figure_is_described_for_those_who_cannot_see_it(number, cell, before, after):
+    assert after.startswith("*The picture")
