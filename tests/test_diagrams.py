@@ -181,3 +181,9 @@ def test_the_steps_name_the_comments_of_each_step_and_the_size_of_the_encoder():
     assert "16,073 comments,\nno label needed" in text
     assert "3,460 comments\nwith a label" in text
     assert text.count("3 layers, 256 wide") == 2
+
+
+def test_one_layer_and_one_token_are_not_called_layers_and_tokens():
+    assert "× 1 layer (" in words_of(diagrams.bert_architecture(classifier(layers=1), TOKENS, title="T"))
+    cnn = text_cnn("static", windows=(1,), num_classes=5)
+    assert "1 token wide" in words_of(diagrams.text_cnn_architecture(cnn, WORDS, title="T"))

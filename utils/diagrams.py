@@ -56,7 +56,16 @@ def transfer_learning_steps(*, layers: int, width: int, unlabelled: int, labelle
     texts = ["급식에 [MASK]이 자주 나와요\n[SEP] 저는 좋던데요", "급식에 나물이 자주 나와요\n저는 좋던데요"]
     data = [f"{unlabelled:,} comments,\nno label needed", f"{labelled:,} comments\nwith a label (라벨)"]
     for left, text, comments in zip((0.0, right), texts, data, strict=True):
-        _box(axes, left, 2.0, column, 1.02, f"encoder (인코더)\n{layers} layers, {width} wide", BLUE, strong=True)
+        _box(
+            axes,
+            left,
+            2.0,
+            column,
+            1.02,
+            f"encoder (인코더)\n{_counted(layers, 'layer')}, {width} wide",
+            BLUE,
+            strong=True,
+        )
         _arrow(axes, left + column / 2, 1.74, 2.0)
         _box(axes, left, 1.12, column, 0.62, text, None)
         _text(axes, left + column / 2, 0.78, comments)
@@ -134,8 +143,8 @@ def bert_architecture(model: keras.Model, tokens: Sequence[str], *, title: str) 
     part(2.2, 0.34, ADD, BLUE)
     _arrow(axes, column / 2, 2.54, 2.78)
     _frame(axes, 0.0, 2.78, column, 2.98, BLUE)
-    _text(axes, column / 2, 5.55, f"× {backbone.num_layers} layers (층)", colour=BLUE, size=NORMAL)
-    heads = f"self-attention (셀프 어텐션)\n{backbone.num_heads} heads, {width:,} wide"
+    _text(axes, column / 2, 5.55, f"× {_counted(backbone.num_layers, 'layer')} (층)", colour=BLUE, size=NORMAL)
+    heads = f"self-attention (셀프 어텐션)\n{_counted(backbone.num_heads, 'head')}, {width:,} wide"
     inner = f"feed-forward (피드포워드)\n{width:,} → {backbone.intermediate_dim:,} → {width:,}"
     for bottom, block, count in ((2.94, heads, weights["attention"]), (4.18, inner, weights["feed-forward"])):
         part(bottom, 0.62, block, BLUE, count)
@@ -208,7 +217,9 @@ def text_cnn_architecture(model: keras.Model, words: Sequence[str], *, title: st
             [start + 0.06, start + 0.06, end - 0.06, end - 0.06], [y - 0.07, y, y, y - 0.07], color=colour, lw=2.5
         )
         axes.annotate("", (centre, 2.4), ((start + end) / 2, y), arrowprops=ARROW | {"color": colour})
-        text = f"{filters} filters (필터)\n{window} tokens wide\n{layer.count_params():,} weights"
+        text = (
+            f"{_counted(filters, 'filter')} (필터)\n{_counted(window, 'token')} wide\n{layer.count_params():,} weights"
+        )
         _box(axes, x, 2.4, branch, 0.84, text, colour)
         _arrow(axes, centre, 3.24, 3.5)
         answers = [0.3, 0.15, 0.8, 0.25, 0.1, 0.4]
@@ -236,6 +247,10 @@ def text_cnn_architecture(model: keras.Model, words: Sequence[str], *, title: st
     _text(axes, WIDTH / 2, 7.63, f"{dense.units} probabilities (확률)")
     _text(axes, WIDTH, 7.63, f"weights (가중치)\nall: {total:,}", ha="right")
     return _finished(axes)
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
 def _backbone(model: keras.Model) -> BertBackbone:
