@@ -16,10 +16,11 @@ from utils.files import ROOT
 from utils.labelling import label_controversy
 from utils.sample import COLUMNS, ceiling_auroc, generate_comments, is_split, write_sample
 from utils.sample.korean import add_particle, conjugate, join_syllable, split_syllable
-from utils.sample.lexicon import ENDINGS, KINDS, REASONS, STANCES, WEIGHTS
+from utils.sample.lexicon import ENDINGS, JUDGEMENTS, KINDS, REASONS, STANCES, WEIGHTS
 from utils.sample.measure import measure
+from utils.sample.opinions import OPINIONS, generate_opinions
 from utils.sample.ratios import draw_votes
-from utils.sample.table import COPY_SHARE, FULL_NAME, SMALL_NAME
+from utils.sample.table import COPY_SHARE, FULL_NAME, OPINIONS_NAME, SMALL_NAME
 from utils.splits import near_duplicate_clusters, split_by_group
 
 
@@ -44,13 +45,13 @@ def labelled(sample: pd.DataFrame) -> pd.DataFrame:
 def test_the_command_writes_the_committed_files_byte_for_byte(tmp_path):
     command = [sys.executable, "-m", "utils.sample", "--output", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
-    for name in (FULL_NAME, SMALL_NAME):
+    for name in (FULL_NAME, SMALL_NAME, OPINIONS_NAME):
         assert (tmp_path / name).read_bytes() == (ROOT / "data" / name).read_bytes()
 
 
 def test_the_data_card_names_the_checksum_of_each_file():
     card = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
-    for name in (FULL_NAME, SMALL_NAME):
+    for name in (FULL_NAME, SMALL_NAME, OPINIONS_NAME):
         assert hashlib.sha256((ROOT / "data" / name).read_bytes()).hexdigest() in card
 
 
@@ -262,7 +263,7 @@ def test_each_reason_and_stance_has_many_wordings_of_its_own():
     for reason in REASONS.values():
         assert len(set(reason.nouns)) >= 25
         assert len(set(reason.clauses)) >= 12
-    assert min(len(set(wordings)) for wordings in STANCES.values()) >= 15
+    assert min(len(set(wordings)) for wordings in JUDGEMENTS.values()) >= 15
     for part in ("nouns", "clauses"):
         wordings = [wording for reason in REASONS.values() for wording in getattr(reason, part)]
         assert len(wordings) == len(set(wordings))
@@ -270,7 +271,7 @@ def test_each_reason_and_stance_has_many_wordings_of_its_own():
 
 def test_every_predicate_can_be_put_into_every_ending():
     predicates = [clause for reason in REASONS.values() for clause in reason.clauses]
-    predicates += [judgement for stance in STANCES.values() for judgement in stance]
+    predicates += [judgement for stance in JUDGEMENTS.values() for judgement in stance]
     predicates += [predicate for _, predicate in WEIGHTS]
     for predicate in predicates:
         for ending in {ending for endings in ENDINGS.values() for ending in endings}:
@@ -373,3 +374,22 @@ def test_the_measuring_command_reports_what_the_card_quotes(sample):
     assert figures["comments"] == 20_000
     assert figures["labelled share"] == pytest.approx((sample["label"] >= 0).mean())
     assert figures["ceiling AUROC"] == pytest.approx(ceiling_auroc(sample))
+
+
+# --- The labelled comments ---
+
+
+def test_three_opinions_are_well_filled_and_some_comments_have_none():
+    opinions = generate_opinions()
+    shares = opinions["label"].value_counts(normalize=True)
+    assert len(opinions) == OPINIONS and set(shares.index) == {"찬성", "반대", "중립", ""}
+    assert shares[["찬성", "반대", "중립"]].min() > 0.15 and 0.08 < shares[""] < 0.16
+
+
+def test_an_opinion_can_be_told_from_its_words():
+    opinions = generate_opinions()
+    labelled = opinions[opinions["label"] != ""]
+    train, held_out = labelled.iloc[:900], labelled.iloc[900:]
+    vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 3), min_df=2, sublinear_tf=True)
+    model = LogisticRegression(max_iter=1000).fit(vectorizer.fit_transform(train["text"]), train["label"])
+    assert model.score(vectorizer.transform(held_out["text"]), held_out["label"]) > 0.8

@@ -1,6 +1,7 @@
 """The embedded sample: invented Korean comments with votes, written byte for byte from a seed.
 
-`python -m utils.sample` writes data/sample_comments.csv and its first articles, data/sample_comments_2000.csv.
+`python -m utils.sample` writes data/sample_comments.csv, its first articles, data/sample_comments_2000.csv, and
+data/sample_opinions.csv, comments with a label instead of votes.
 data/README.md is the data card.
 """
 

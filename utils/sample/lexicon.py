@@ -118,6 +118,13 @@ STANCES = {
         없어지면 좋겠다, 이상하다, 답답하다, 탈락이다, 사양한다, 거슬린다, 고개 저을 일이다
     """),
 }
+# Who takes neither side; only the file of opinions has such comments.
+NEUTRAL = _words("""
+    반반이다, 갈피를 못 잡는다, 상관없다, 그저 그렇다, 고민 중이다, 두고 볼 일이다,
+    어느 쪽도 아니다, 애매하다, 보통이다, 고르기 어렵다, 생각 중이다, 지켜봐야 한다,
+    이래도 저래도 비슷하다, 관심 없다, 편들기 힘들다, 판단하기 이르다
+""")
+JUDGEMENTS = {**STANCES, "neutral": NEUTRAL}
 
 # Said of any reason's noun: particle, then predicate.
 WEIGHTS = tuple(

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..files import atomic_path
 from .lexicon import KINDS, REASONS
+from .opinions import generate_opinions
 from .ratios import (
     POLITE_BONUS,
     REASON_SPREAD,
@@ -26,7 +27,7 @@ from .writer import Content, argue, copy_with_changes, draw_content, rough_up, w
 COLUMNS = ("group", "text", "likes", "dislikes", "true_ratio")
 COMMENTS, ARTICLES = 20_000, 1_000
 SMALL_COMMENTS = 2_000
-FULL_NAME, SMALL_NAME = "sample_comments.csv", "sample_comments_2000.csv"
+FULL_NAME, SMALL_NAME, OPINIONS_NAME = "sample_comments.csv", "sample_comments_2000.csv", "sample_opinions.csv"
 
 SHORT_SHARE = 0.035
 SHORT_MOODS = {"agreement": 0.40, "doubt": 0.24, "yawn": 0.18, "link": 0.18}
@@ -146,12 +147,14 @@ def first_articles(table: pd.DataFrame, comments: int) -> pd.DataFrame:
 
 
 def write_sample(folder: Path, *, seed: int = 0) -> dict[Path, int]:
-    """Write both sample files into `folder` (made if needed), each whole or not at all; return rows per file."""
+    """Write the sample files into `folder` (made if needed), each whole or not at all; return rows per file."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     table = generate_comments(seed=seed)
     written = {}
-    for name, rows in ((FULL_NAME, table), (SMALL_NAME, first_articles(table, SMALL_COMMENTS))):
+    files = {FULL_NAME: table, SMALL_NAME: first_articles(table, SMALL_COMMENTS)}
+    files[OPINIONS_NAME] = generate_opinions(seed=seed)
+    for name, rows in files.items():
         path = folder / name
         with atomic_path(path) as temporary:
             _write_csv(rows, temporary)
@@ -163,6 +166,6 @@ def _write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write UTF-8 with line feeds, the same bytes on every system."""
     with open(path, "w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in table[list(COLUMNS)].itertuples(index=False):
-            writer.writerow((*row[:-1], f"{row.true_ratio:.3f}"))
+        writer.writerow(table.columns)
+        for row in table.itertuples(index=False):
+            writer.writerow([f"{value:.3f}" if isinstance(value, float) else value for value in row])

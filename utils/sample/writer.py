@@ -12,6 +12,7 @@ from .korean import add_particle, conjugate, final_of
 from .lexicon import (
     EMOJI,
     ENDINGS,
+    JUDGEMENTS,
     KINDS,
     LAUGHS,
     LINK_COMMENTS,
@@ -19,7 +20,6 @@ from .lexicon import (
     OPENERS,
     REASONS,
     SHORT,
-    STANCES,
     TYPOS,
     WEIGHTS,
 )
@@ -71,7 +71,7 @@ def say(rng: random.Random, plain: str, content: Content) -> str:
 
 def judgement(rng: random.Random, content: Content) -> str:
     """Say where the comment stands, and nothing else: 별로야."""
-    return say(rng, rng.choice(STANCES[content.stance]), content)
+    return say(rng, rng.choice(JUDGEMENTS[content.stance]), content)
 
 
 def setting(rng: random.Random, content: Content, share: float) -> str:
