@@ -4,6 +4,7 @@ import gzip
 import html
 import io
 import json
+import unicodedata
 from csv import DictWriter
 
 import numpy as np
@@ -88,7 +89,10 @@ def test_a_named_encoding_is_used(tmp_path):
 # --- Columns ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(ours, alias) for ours in ALIASES for alias in ALIASES[ours].split()])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(ours, alias) for ours in ALIASES if ours != "label" for alias in ALIASES[ours].split()],
+)
 def test_a_usual_column_name_is_found_by_itself(tmp_path, ours, theirs):
     names = {name: name for name in ("text", "likes", "dislikes")} | {ours: theirs}
     values = {"text": "글", "likes": 3, "dislikes": 4, "id": 5, "group": 6, "rating": 7}
@@ -363,14 +367,24 @@ def test_columns_that_cannot_be_meant_are_refused(tmp_path, columns, words):
 
 # --- Laws, for any input ---------------------------------------------------------------------------------------------
 
-NAMES = st.sampled_from(["text", "likes", "dislikes", "공감", "group", "id", "rating", "x", ""]) | st.text(max_size=3)
+NAMES = st.sampled_from(["text", "likes", "dislikes", "공감", "label", "group", "id", "rating", "x", ""]) | st.text(
+    max_size=3
+)
 COUNTS = st.sampled_from(["3", "1.2만", "1,234", "-1", "0.5", "inf", "nan", "", "9" * 30, 3, 10**400, True, None, 2.0])
 TEXTS = st.text(st.characters(codec=None), max_size=6) | st.sampled_from(["\ud800", "글\0", "\u202e", '"', "<b>", " "])
 LEAVES = TEXTS | COUNTS | st.floats() | st.integers()
 VALUES = LEAVES | st.lists(LEAVES, max_size=2) | st.dictionaries(st.text(max_size=2), LEAVES, max_size=2)
 RECORDS = st.fixed_dictionaries(
     {},
-    optional={"text": TEXTS | VALUES, "likes": COUNTS, "dislikes": COUNTS, "group": VALUES, "id": VALUES, "x": VALUES},
+    optional={
+        "text": TEXTS | VALUES,
+        "likes": COUNTS,
+        "dislikes": COUNTS,
+        "label": VALUES,
+        "group": VALUES,
+        "id": VALUES,
+        "x": VALUES,
+    },
 )
 DOCUMENTS = st.lists(RECORDS | st.dictionaries(NAMES, VALUES, max_size=4), max_size=4).map(
     lambda records: [{"text": "글", "likes": 1, "dislikes": 2} | record for record in records]
@@ -429,7 +443,9 @@ def _is_a_table_or_a_comment_data_error(folder, name, content, options):
         assert name in str(error)
         return
     assert len(table) and table["id"].is_unique and table["text"].str.strip().ne("").all()
-    for column in ("likes", "dislikes"):
+    if "label" in table:
+        assert 2 <= table["label"].nunique() <= 100 and not table["label"].isin(["", "-1"]).any()
+    for column in [] if "label" in table else ["likes", "dislikes"]:
         assert table[column].dtype == np.int64 and table[column].between(0, 2**31 - 1).all()
     assert all(isinstance(line, str) and "\n" not in line for line in table.attrs["repairs"])
     pa.Table.from_pandas(table).validate(full=True)
@@ -449,3 +465,108 @@ def test_any_file_gives_a_table_or_a_comment_data_error(tmp_path_factory, file, 
 @given(FILES, OPTIONS)
 def test_any_of_very_many_files_gives_a_table_or_a_comment_data_error(tmp_path_factory, file, options):
     _is_a_table_or_a_comment_data_error(tmp_path_factory.getbasetemp(), *file, options)
+
+
+# --- Labels in place of votes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_may_hold_labels_in_place_of_votes(tmp_path, name):
+    frame = pd.DataFrame({"text": ["가", "나", "다"], "label": ["긍정", "부정", "중립"]})
+    comments = load_comments(written(tmp_path, FORMATS[name](frame), name))
+    assert list(comments) == ["id", "text", "label"]
+    assert comments["label"].tolist() == ["긍정", "부정", "중립"]
+
+
+@pytest.mark.parametrize("header", ["Label", "라벨 명", *ALIASES["label"].split()])
+def test_a_label_column_is_found_by_its_usual_names(tmp_path, header):
+    comments = load_comments(written(tmp_path, f"댓글,{header}\n가,긍정\n나,부정\n"))
+    assert comments["label"].tolist() == ["긍정", "부정"]
+
+
+def test_columns_can_name_the_label(tmp_path):
+    path = written(tmp_path, "text,mood\n가,good\n나,bad\n")
+    assert load_comments(path, columns={"label": "mood"})["label"].tolist() == ["good", "bad"]
+
+
+@pytest.mark.parametrize("values", [[0, 1, 2], [0.0, 1.0, 2.0], ["0", "1", "2"], ["0.0", "1.0", "2.0"]])
+def test_whole_numbers_are_classes_however_they_are_written(tmp_path, values):
+    frame = pd.DataFrame({"text": ["가", "나", "다"], "label": values})
+    for name in ("comments.parquet", "comments.csv"):
+        assert load_comments(written(tmp_path, FORMATS[name](frame), name))["label"].tolist() == ["0", "1", "2"]
+
+
+def test_truth_values_are_two_classes(tmp_path):
+    frame = pd.DataFrame({"text": ["가", "나"], "label": [True, False]})
+    comments = load_comments(written(tmp_path, parquet_bytes(frame), "comments.parquet"))
+    assert comments["label"].tolist() == ["True", "False"]
+
+
+def test_empty_labels_and_minus_one_are_no_label_and_that_is_said(tmp_path):
+    comments = load_comments(written(tmp_path, "text,label\n가,1\n나,\n다,-1\n라,0\n"))
+    assert comments["label"].isna().tolist() == [False, True, True, False]
+    assert "2 comments without a label: their text is used" in str(comments.attrs["repairs"])
+
+
+def test_labels_that_look_alike_are_one_class(tmp_path):
+    decomposed = unicodedata.normalize("NFD", "부정")  # as macOS writes it
+    comments = load_comments(written(tmp_path, f"text,label\n가,부정\n나,{decomposed} \n다,긍정\n"))
+    assert comments["label"].tolist() == ["부정", "부정", "긍정"]
+
+
+def test_a_label_wins_over_votes_and_that_is_said(tmp_path):
+    comments = load_comments(written(tmp_path, "text,likes,dislikes,label\n가,1,x,spam\n나,3,4,ham\n"))
+    assert comments["label"].tolist() == ["spam", "ham"]
+    said = "labels are taken from column 'label' and the votes are not used; COLUMNS = {'label': None} makes"
+    assert said in str(comments.attrs["repairs"])
+
+
+def test_votes_win_where_the_label_is_switched_off(tmp_path):
+    path = written(tmp_path, "text,likes,dislikes,label\n가,1,2,spam\n나,3,4,ham\n")
+    comments = load_comments(path, columns={"label": None})
+    assert comments["likes"].tolist() == [1, 3] and "label" not in comments
+    assert "the file's column 'label' was left out: COLUMNS has 'label': None" in comments.attrs["repairs"]
+
+
+def test_beside_votes_a_column_that_may_be_something_else_is_a_label_only_when_named(tmp_path):
+    path = written(tmp_path, "text,likes,dislikes,분류\n가,1,2,정치\n나,3,4,경제\n")
+    comments = load_comments(path)
+    assert comments["likes"].tolist() == [1, 3] and comments["분류"].tolist() == ["정치", "경제"]
+    assert "COLUMNS = {'label': '분류'} takes them from that column" in str(comments.attrs["repairs"])
+    assert load_comments(path, columns={"label": "분류"})["label"].tolist() == ["정치", "경제"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["가,긍정", "나,긍정"], "one class only, '긍정' in 2 rows: two classes or more are needed"),
+        (["가,", "나,-1"], "has no label in any row"),
+        (["가,긍정", "나,0.5"], r"column 'label' is a fraction and no class in 1 rows, first at row 1 .*0\.5"),
+        ([f"글 {number},{number}" for number in range(101)], r"101 different values .*: choose the column"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused_with_file_column_and_row(tmp_path, rows, said):
+    with pytest.raises(CommentDataError, match=rf"comments\.csv: .*{said}"):
+        load_comments(written(tmp_path, csv(*rows, header="text,label")))
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [([1, 2], "is a nested value in 1 rows, first at row 1"), (0.5, "is a fraction and no class")]
+)
+def test_lists_and_fractions_in_json_are_refused_with_their_row(tmp_path, value, said):
+    rows = [{"text": "가", "label": "a"}, {"text": "나", "label": value}, {"text": "다", "label": "b"}]
+    with pytest.raises(CommentDataError, match=f"column 'label' {said}"):
+        load_comments(written(tmp_path, json.dumps(rows), "comments.json"))
+
+
+def test_a_file_with_neither_votes_nor_labels_says_how_to_name_either(tmp_path):
+    with pytest.raises(CommentDataError, match=r"no column for likes, dislikes; .*COLUMNS = {'label': 'your column'}"):
+        load_comments(written(tmp_path, "text,mood\n가,good\n"))
+
+
+def test_the_label_is_no_part_of_the_id(tmp_path):
+    first, second = (
+        load_comments(written(tmp_path, f"text,label\n가,{one}\n나,{other}\n"))
+        for one, other in (("a", "b"), ("b", "a"))
+    )
+    assert first["id"].tolist() == second["id"].tolist()

@@ -97,8 +97,14 @@ def test_columns_for_movie_reviews_are_refused(downloads):
 
 def test_a_file_may_have_columns_that_notebook_01_computes(tmp_path):
     path = tmp_path / "labelled.csv"
-    path.write_text("text,likes,dislikes,label,votes\n가,1,2,spam,9\n", encoding="utf-8")
+    path.write_text("text,likes,dislikes,split,votes\n가,1,2,dev,9\n", encoding="utf-8")
     comments = load_dataset(path)
-    assert comments[["label_given", "votes_given"]].values.tolist() == [["spam", 9]]
-    assert not {"label", "votes"} & set(comments)
-    assert "column 'label' is now 'label_given': notebook 01 computes its own label" in str(comments.attrs["repairs"])
+    assert comments[["split_given", "votes_given"]].values.tolist() == [["dev", 9]]
+    assert not {"split", "votes"} & set(comments)
+    assert "column 'split' is now 'split_given': notebook 01 computes its own split" in str(comments.attrs["repairs"])
+
+
+def test_labels_of_a_file_stay_its_labels(tmp_path):
+    path = tmp_path / "labelled.csv"
+    path.write_text("text,label\n가,긍정\n나,부정\n", encoding="utf-8")
+    assert load_dataset(path)["label"].tolist() == ["긍정", "부정"]

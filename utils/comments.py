@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping
 from numbers import Number
@@ -19,7 +20,7 @@ from utils.comment_files import CommentDataError, read_comment_file
 __all__ = ["ALIASES", "CommentDataError", "comment_ids", "load_comments"]
 
 LARGEST_COUNT = 2**31 - 1
-REQUIRED = ("text", "likes", "dislikes")
+MOST_CLASSES = 100
 # Compared without case, spaces, `_` and `-`. Naver's `sympathy` is a flag, whether *you* pressed; it is no count.
 ALIASES = {
     "id": "id commentid commentno reviewid 댓글번호 댓글id 아이디",
@@ -29,10 +30,13 @@ ALIASES = {
     "공감 공감수 추천 추천수 좋아요 좋아요수",
     "dislikes": "dislikes dislike dislikecount dislikescount downvotes downvote downs thumbsdown antipathycount "
     "antipathies 비공감 비공감수 비추천 비추천수 반대 반대수 싫어요 싫어요수",
+    "label": "label labels labelname class classname target 라벨 라벨명 레이블 레이블명 분류 정답 클래스",
     "group": "group groupid articleid article newsid movieid movie objectid postid videoid "
     "기사 기사번호 기사id 영화 영화번호 영화id 그룹",
     "rating": "rating score stars 평점 별점",
 }
+# Beside votes only these are taken for labels unasked: a column `분류` may well be the section of a newspaper.
+PLAIN_LABELS = ("label", "labels", "라벨", "레이블")
 
 _COUNT = re.compile(r"\s*([+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)\s*([천만억kKmM]?)\s*")
 _UNITS = {"": 1, "천": 10**3, "k": 10**3, "만": 10**4, "m": 10**6, "억": 10**8}
@@ -44,12 +48,16 @@ _CLEANING = {
 _UNCLEAN = re.compile("|".join(pattern.pattern for pattern, _ in _CLEANING.values()))
 _BLANK = re.compile("[\\s\u200b\u2060\ufeff]*")
 _LEADING_ZERO = re.compile(r"\s*[+-]?0\d")
+_DECIMAL = re.compile(r"([+-]?\d*)\.(\d+)")
 
 
 def load_comments(
-    path: str | os.PathLike[str], *, columns: Mapping[str, str] | None = None, encoding: str | None = None
+    path: str | os.PathLike[str], *, columns: Mapping[str, str | None] | None = None, encoding: str | None = None
 ) -> pd.DataFrame:
-    """Read a file of comments with their vote counts.
+    """Read a file of comments with their vote counts, or with labels in place of votes.
+
+    A label column wins over votes beside it, and that is said in `attrs["repairs"]`: one that `columns` names, or one
+    called label, labels, 라벨 or 레이블. Where there are no votes, class, target, 분류, 정답 and 클래스 are known too.
 
     Parameters
     ----------
@@ -57,22 +65,25 @@ def load_comments(
         A .csv, .tsv, .parquet, .json or .jsonl file (also .csv.gz and so on). JSON is a list of records, a table by
         columns, or the comment pages that Naver exports (`result.commentList[]`).
     columns : mapping, optional
-        Our column name -> the file's, such as `{"group": "movie_id"}`, for names not found by themselves.
+        Our column name -> the file's, such as `{"group": "movie_id"}`, for names not found by themselves; None for a
+        column that shall not be looked for: `{"label": None}` reads votes although there are labels.
     encoding : str, optional
         Of a text file; by default what its byte order mark says, else UTF-8, else cp949.
 
     Returns
     -------
     DataFrame
-        `id` str, `text` str, `likes` and `dislikes` int64, `group` str and `rating` where the file has them, then
-        every other column (nested values as JSON text). Text is never cut or unescaped: escape it before showing it
+        `id` str, `text` str, `likes` and `dislikes` int64 or `label` str (the name of the class, missing where there
+        is none or -1), `group` str and `rating` where the file has them, then every other column (nested values as
+        JSON text; votes beside labels are such columns). Text is never cut or unescaped: escape it before showing it
         as HTML. `attrs["repairs"]` holds a line for each thing that was put right or left out, with its rows.
 
     Raises
     ------
     CommentDataError
-        The file is missing, empty, unreadable or of an unknown kind, a column is missing or ambiguous, or counts
-        are not whole numbers from 0 to 2^31 - 1. The message names file, column, first bad rows and the remedy.
+        The file is missing, empty, unreadable or of an unknown kind, a column is missing or ambiguous, counts are not
+        whole numbers from 0 to 2^31 - 1, or labels are fractions, nested values, all of one class, or of more than
+        100. The message names file, column, first bad rows and the remedy.
     """
     path = Path(path)
     table, repairs = read_comment_file(path, encoding)
@@ -112,35 +123,56 @@ def comment_ids(comments: pd.DataFrame) -> pd.Series:
     return pd.Series(digests, index=comments.index, name="id", dtype="str")
 
 
-def _our_columns(table: pd.DataFrame, columns: dict[str, str], path: Path, repairs: list[str]) -> pd.DataFrame:
+def _our_columns(table: pd.DataFrame, columns: dict[str, str | None], path: Path, repairs: list[str]) -> pd.DataFrame:
     """Rename the file's columns to ours: those asked for, then those known by an alias."""
     names = [str(name) for name in table.columns]
     has = "the file has " + ", ".join(f"{name!r:.80}" for name in names[:20])
-    _check_asked(columns, names, has, path)
-    found = dict(columns)
+    found = {ours: theirs for ours, theirs in columns.items() if theirs is not None}
+    _check_asked(columns, found, names, has, path)
     for ours in ALIASES.keys() - columns.keys():
         fitting = [name for name in names if _looks_like(name, ours) and name not in columns.values()]
         if fitting:
             found[ours] = _chosen(fitting, ours, path, repairs)
-    missing = [name for name in REQUIRED if name not in found]
+    _choose_labels_or_votes(found, columns, repairs)
+    missing = [name for name in ("text", "likes", "dislikes") if name not in found]
+    if "label" in found:
+        missing = [name for name in missing if name == "text"]
     if missing:
         raise CommentDataError(
             f"{path}: no column for {', '.join(missing)}; {has}: name it with COLUMNS = "
             f"{{{missing[0]!r}: 'your column'}}, or check the delimiter"
+            + ("" if "text" in missing else "; labels in place of votes are COLUMNS = {'label': 'your column'}")
         )
-    hidden = [name for name in names if name in found and name not in found.values()]
+    ours_by_name = {name for name in found if name not in found.values()} | (columns.keys() - found.keys())
+    hidden = [name for name in names if name in ours_by_name]
     for name in hidden:
-        repairs.append(f"the file's column {name!r} was left out: {name} is read from {found[name]!r}")
+        instead = f"{name} is read from {found[name]!r}" if name in found else f"COLUMNS has {name!r}: None"
+        repairs.append(f"the file's column {name!r} was left out: {instead}")
     return table.drop(columns=hidden).rename(columns={theirs: ours for ours, theirs in found.items()})
 
 
-def _check_asked(columns: dict[str, str], names: list[str], has: str, path: Path) -> None:
+def _check_asked(columns: dict[str, str | None], asked: dict[str, str], names: list[str], has: str, path: Path) -> None:
     for ours, theirs in columns.items():
-        if ours not in ALIASES or theirs not in names:
+        if ours not in ALIASES or (ours in asked and theirs not in names):
             known = f"our names are {', '.join(ALIASES)}; {has}"
             raise CommentDataError(f"{path}: COLUMNS asks for {ours!r} from column {theirs!r}; {known}")
-        if list(columns.values()).count(theirs) > 1:
+        if list(asked.values()).count(str(theirs)) > 1:
             raise CommentDataError(f"{path}: COLUMNS uses column {theirs!r} more than once: name one for each")
+
+
+def _choose_labels_or_votes(found: dict[str, str], columns: dict[str, str | None], repairs: list[str]) -> None:
+    """Where there are both, take the labels if they are called so, and say what else could be done."""
+    if not {"label", "likes", "dislikes"} <= found.keys():
+        return
+    theirs = found["label"]
+    if "label" in columns or re.sub(r"\.\d+$|[\s_-]", "", theirs).lower() in PLAIN_LABELS:
+        repairs.append(
+            f"labels are taken from column {theirs!r} and the votes are not used; COLUMNS = {{'label': None}} makes "
+            "labels from the votes"
+        )
+    else:
+        del found["label"]
+        repairs.append(f"labels are made from the votes; COLUMNS = {{'label': {theirs!r}}} takes them from that column")
 
 
 def _looks_like(name: str, ours: str) -> bool:
@@ -170,8 +202,10 @@ def _typed(table: pd.DataFrame, path: Path, repairs: list[str]) -> pd.DataFrame:
         repairs.append(f"{int(blank.sum()):,} rows without text were left out")
     table, text = table[~blank], text[~blank]
     typed: dict[str, pd.Series] = {"text": text.astype("str")}
-    for name in ("likes", "dislikes"):
-        typed[name] = _counts(table[name], path, repairs)
+    if "label" in table:
+        typed["label"] = _labels(table["label"], path, repairs)
+    else:
+        typed |= {name: _counts(table[name], path, repairs) for name in ("likes", "dislikes")}
     for name in [name for name in ("id", "group") if name in table]:
         typed[name] = _keys(table[name], path, repairs)
     if "rating" in table:
@@ -267,6 +301,41 @@ def _keys(values: pd.Series, path: Path, repairs: list[str]) -> pd.Series:
     keys = _clean(pd.Series(texts, index=values.index, name=values.name, dtype=object), repairs)
     _refuse(_each(values, _is_missing) | _each(keys, _is_blank), values, "is missing", path)
     return keys.astype("str")
+
+
+def _labels(values: pd.Series, path: Path, repairs: list[str]) -> pd.Series:
+    """Return the names of the classes, missing where there is none; 1.0 is 1, as spreadsheets write it."""
+    values = values.astype(object)
+    _refuse(_each(values, lambda value: not pd.api.types.is_scalar(value)), values, "is a nested value", path)
+    texts = ["" if _is_missing(value) else unicodedata.normalize("NFC", str(value)).strip() for value in values]
+    clean = _clean(pd.Series(texts, index=values.index, name=values.name, dtype=object), repairs)
+    decimals = [_DECIMAL.fullmatch(text) for text in clean]
+    fraction = np.array([match is not None and match[2].strip("0") != "" for match in decimals], dtype=bool)
+    infinite = _each(values, lambda value: isinstance(value, float) and np.isinf(value))
+    _refuse(fraction | infinite, values, "is a fraction and no class", path)
+    names = [(match[1] or "0") if match else text for match, text in zip(decimals, clean, strict=True)]
+    labels = pd.Series(names, index=values.index, name="label", dtype="str")
+    labels = labels.mask(labels.isin(["", "-1"]) | _each(labels, _is_blank))
+    sizes = labels.value_counts()
+    if len(sizes) < 2:
+        has = (
+            f"one class only, {sizes.index[0]!r:.40} in {sizes.iloc[0]:,} rows" if len(sizes) else "no label in any row"
+        )
+        raise CommentDataError(
+            f"{path}: column 'label' has {has}: two classes or more are needed; choose another column with COLUMNS, or "
+            "label comments of another class too"
+        )
+    if len(sizes) > MOST_CLASSES:
+        some = ", ".join(f"{name!r:.40}" for name in sizes.index[:3])
+        raise CommentDataError(
+            f"{path}: column 'label' has {len(sizes):,} different values ({some}, ...), {MOST_CLASSES} classes are the "
+            "most: choose the column of the classes with COLUMNS"
+        )
+    if labels.isna().any():
+        repairs.append(
+            f"{int(labels.isna().sum()):,} comments without a label: their text is used, to learn words from"
+        )
+    return labels
 
 
 def _ratings(values: pd.Series, repairs: list[str]) -> pd.Series:

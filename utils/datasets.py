@@ -15,10 +15,12 @@ SAMPLE = ROOT / "data" / "sample_comments.csv"
 DOWNLOADS = ROOT / "runs" / "downloads"
 NAMES = ("sample", "movie-reviews")
 # Columns that notebook 01 adds to the table.
-COMPUTED = ("label", "ratio", "ci_low", "ci_high", "band_probability", "votes", "cluster", "split")
+COMPUTED = ("label_given", "ratio", "ci_low", "ci_high", "band_probability", "votes", "cluster", "split")
 
 
-def load_dataset(name_or_path: str | os.PathLike[str], *, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
+def load_dataset(
+    name_or_path: str | os.PathLike[str], *, columns: Mapping[str, str | None] | None = None
+) -> pd.DataFrame:
     """Return the comments table of a dataset.
 
     Parameters
@@ -32,8 +34,9 @@ def load_dataset(name_or_path: str | os.PathLike[str], *, columns: Mapping[str, 
     Returns
     -------
     DataFrame
-        As from `utils.comments.load_comments`. The order of rows may tell the label: never use it. A file's own
-        `label`, `split` or other column that notebook 01 computes is kept as `label_given` and so on.
+        As from `utils.comments.load_comments`, with votes or with a `label`. The order of rows may tell the label:
+        never use it. A file's own `split`, `votes` or other column that notebook 01 computes is kept as `split_given`
+        and so on.
 
     Raises
     ------
