@@ -348,6 +348,14 @@ def test_a_saved_classifier_records_the_checkpoint_it_started_from(kcbert_shaped
     assert load_classifier(tmp_path / "copy").source == source
 
 
+def test_a_saved_classifier_knows_the_names_of_its_classes(kcbert_shaped_checkpoint, tokenizer, tmp_path):
+    model = bert.build_bert_classifier(bert.load_backbone(kcbert_shaped_checkpoint), num_classes=3)
+    BertClassifier(model, tokenizer, 20, class_names=["긍정", "부정", "중립"]).save(tmp_path / "saved")
+    again = load_classifier(tmp_path / "saved")
+    assert again.class_names == ("긍정", "부정", "중립")
+    assert again.predict_proba(["가", ""]).shape == (2, 3)
+
+
 def test_a_source_that_is_a_folder_is_recorded_by_the_hash_of_its_weights(
     kcbert_shaped_checkpoint, tokenizer, tmp_path
 ):

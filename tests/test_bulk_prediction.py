@@ -112,6 +112,16 @@ def test_a_bert_predicts_the_same_here_on_the_workers_and_in_memory(client, kcbe
     pd.testing.assert_frame_equal(here, expected, check_exact=False, rtol=0, atol=1e-6)
 
 
+def test_columns_bear_the_names_of_the_classes(tmp_path):
+    classifier = load_classifier(save_tfidf(tmp_path / "unnamed", [0, 1, 2]))
+    classifier.class_names = ("부정", "중립", "긍정")
+    classifier.save(tmp_path / "named")
+    write_parts(invented(5), tmp_path / "in", 1)
+    predict_parquet_folder(tmp_path / "in", tmp_path / "out", tmp_path / "named")
+    columns = read_parts(tmp_path / "out").columns.tolist()
+    assert columns[2:] == ["probability_부정", "probability_중립", "probability_긍정"]
+
+
 def test_three_classes_get_a_column_each(tmp_path):
     folder = save_tfidf(tmp_path / "three", [0, 1, 2])
     comments = invented(50)

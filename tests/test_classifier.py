@@ -101,6 +101,41 @@ def test_a_fresh_process_gives_identical_probabilities(classifier: TextClassifie
     np.testing.assert_array_equal(np.load(tmp_path / "there.npy"), np.load(tmp_path / "here.npy"))
 
 
+def test_class_names_are_saved_and_loaded_in_a_fresh_process(tmp_path: Path) -> None:
+    labels, names = [0, 1, 2, 0, 1, 2], ("긍정", "부정", "중립")
+    TfidfClassifier.from_sklearn(*fitted(labels), ngrams=(2, 3), class_names=names).save(tmp_path / "tfidf")
+    vocabulary = build_vocabulary(tokenize(COMMENTS), min_count=1)
+    model = build_text_cnn(len(vocabulary), max_length=12, maps=4, variant="rand", embedding_dim=8, num_classes=3)
+    TextCnnClassifier(model, vocabulary, class_names=names).save(tmp_path / "cnn")
+    program = (
+        "import sys; from utils.classifier import load_classifier\n"
+        "for folder in sys.argv[1:]:\n"
+        "    loaded = load_classifier(folder); probability = loaded.predict_proba(['배송', ''])\n"
+        "    print(*loaded.class_names, probability.dtype, probability.shape)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "tfidf"), str(tmp_path / "cnn")]
+    result = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True)
+    assert result.stdout.splitlines() == ["긍정 부정 중립 float32 (2, 3)"] * 2
+
+
+def test_without_names_the_classes_are_called_by_their_codes(classifier: TextClassifier) -> None:
+    assert classifier.class_names == ("0", "1")
+
+
+def test_names_for_another_number_of_classes_are_refused() -> None:
+    with pytest.raises(ValueError, match="are not 2 different names"):
+        TfidfClassifier.from_sklearn(*fitted(), ngrams=(2, 3), class_names=["긍정", "부정", "중립"])
+
+
+def test_a_folder_saved_before_there_were_names_still_loads(tmp_path: Path) -> None:
+    tfidf().save(tmp_path)
+    path = tmp_path / "classifier.json"
+    manifest = json.loads(path.read_text())
+    del manifest["class_names"], manifest["sha256"]
+    path.write_text(json.dumps(manifest))
+    assert load_classifier(tmp_path).class_names == ("0", "1")
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_loaded_text_cnn_gives_odd_comments_the_same_probability_alone_and_among_others(
     variant: str, tmp_path: Path

@@ -10,8 +10,8 @@ from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
 from utils.evaluation import (
-    BOOTSTRAP_METRICS,
     average_over_seeds,
+    called_class,
     check_same_rows,
     choose_threshold,
     classification_metrics,
@@ -20,11 +20,13 @@ from utils.evaluation import (
     expected_calibration_error,
     occlusion,
     paired_differences,
+    probability_of,
     reliability_curve,
     resampled_auroc,
     resampled_scores,
     score_intervals,
     score_settings,
+    stated_probability,
 )
 
 
@@ -94,7 +96,9 @@ def test_a_float32_softmax_slightly_above_one_is_taken_as_one():
         ([0, 1, 1], [0.1, 1.2, -1.0], ValueError, r"probability\[1\] is 1.2.*\[0, 1\]"),
         ([0, 1], [0.1, float("nan")], ValueError, r"probability\[1\] is nan"),
         ([0, 1], [0.1], ValueError, "equally long, got 2 and 1"),
-        ([0, 1], [[0.1, 0.9], [0.2, 0.8]], ValueError, r"shape \(2, 2\): take predict_proba\(texts\)\[:, 1\]"),
+        ([0, 1], [[0.1], [0.2]], ValueError, r"shape \(N,\) or \(N, K\), one column a class, got \(2, 1\)"),
+        ([0, 3], [[0.1, 0.9, 0.0], [0.2, 0.8, 0.0]], ValueError, r"label\[1\] is 3: label must be 0 to 2"),
+        ([0, 1], [[0.1, 0.9, 0.0], [0.2, -0.8, 1.0]], ValueError, r"probability\[1\] .*must lie in \[0, 1\]"),
         ([0.0, 1.0], [0.1, 0.2], TypeError, "label must be integers"),
         ([0, 1], ["a", "b"], TypeError, "probability must be numbers"),
         (np.array([], dtype=int), np.array([]), ValueError, "label is empty"),
@@ -318,7 +322,7 @@ def test_within_each_draw_the_scores_are_averaged_over_the_models_seeds(two_mode
 
 def test_an_interval_holds_the_middle_of_the_draws(two_models):
     scores = average_over_seeds(two_models)
-    columns = pd.MultiIndex.from_product([scores.index, BOOTSTRAP_METRICS], names=["model", "metric"])
+    columns = pd.MultiIndex.from_product([scores.index, ["accuracy", "auroc"]], names=["model", "metric"])
     draws = pd.DataFrame(np.repeat(np.arange(1001.0)[:, None], len(columns), axis=1), columns=columns)
     for confidence_level, low, high in ((0.95, 25, 975), (0.8, 100, 900)):
         table = score_intervals(scores, draws, confidence_level=confidence_level)
@@ -444,3 +448,94 @@ def test_a_replacement_stands_in_the_word_s_place():
 def test_a_text_without_words_is_refused():
     with pytest.raises(ValueError, match="no word to leave out"):
         occlusion(count_of_a, " \n ")
+
+
+# More than two classes
+
+
+def three_classes(comments, seed=0):
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 3, comments)
+    probability = rng.dirichlet([1, 1, 1], comments)
+    probability[np.arange(comments), label] += 0.4
+    return label, np.round(probability / probability.sum(axis=1, keepdims=True), 2)  # rounded: some ties
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_scores_of_three_classes_equal_scikit_learn(seed):
+    label, probability = three_classes(150, seed)
+    scores, called = classification_metrics(label, probability), probability.argmax(axis=1)
+    assert scores["accuracy"] == pytest.approx(sk.accuracy_score(label, called))
+    assert scores["macro_f1"] == pytest.approx(sk.f1_score(label, called, average="macro"))
+    exact = probability / probability.sum(axis=1, keepdims=True)  # scikit-learn wants rows that add up to 1
+    expected = sk.roc_auc_score(label, exact, multi_class="ovr", average="macro")
+    assert classification_metrics(label, exact)["auroc"] == pytest.approx(expected)
+    for k in range(3):
+        assert scores[f"recall_{k}"] == pytest.approx(sk.recall_score(label, called, labels=[k], average="macro"))
+        assert scores[f"precision_{k}"] == pytest.approx(sk.precision_score(label, called, labels=[k], average="macro"))
+        assert scores[f"prevalence_{k}"] == pytest.approx(np.mean(label == k))
+    assert not {"prevalence", "brier", "ece"} & set(scores)
+
+
+def test_two_columns_score_like_the_second_alone():
+    label, probability = np.array([0, 1, 1, 0]), np.array([0.2, 0.7, 0.4, 0.6])
+    both = np.stack([1 - probability, probability], axis=1)
+    assert classification_metrics(label, both) == classification_metrics(label, probability)
+
+
+def test_a_class_that_no_comment_has_leaves_no_auroc():
+    scores = classification_metrics([0, 1, 0], [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.5, 0.4, 0.1]])
+    assert math.isnan(scores["auroc"])
+    assert scores["recall_2"] == 0 and scores["prevalence_2"] == 0 and scores["accuracy"] == 1
+
+
+@pytest.mark.parametrize("score", [choose_threshold, expected_calibration_error, reliability_curve])
+def test_what_is_about_two_classes_refuses_three(score):
+    with pytest.raises(ValueError, match="3 columns, this is for two classes"):
+        score(*three_classes(9))
+
+
+def test_the_most_probable_class_is_called_and_the_true_one_has_its_probability():
+    probability = np.array([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]])
+    assert called_class(probability).tolist() == [1, 0]
+    assert probability_of(np.array([2, 0]), probability).tolist() == [0.3, 0.6]
+    assert called_class(np.array([0.5, 0.4])).tolist() == [1, 0]
+    assert probability_of(np.array([1, 0]), np.array([0.5, 0.4])).tolist() == [0.5, 0.6]
+
+
+@pytest.fixture
+def three_class_predictions():
+    label, probability = three_classes(90)
+    table = pd.DataFrame(probability, columns=["probability_b", "probability_c", "probability_a"])
+    group = np.random.default_rng(1).integers(0, 12, 90).astype(str)
+    table = table.assign(id=[f"c{i}" for i in range(90)], group=group, label=label, seed=0)
+    return pd.concat([table.assign(model="m"), table.assign(model="n", seed=1)], ignore_index=True)
+
+
+def test_the_columns_of_a_table_stand_in_the_order_of_the_codes(three_class_predictions):
+    assert stated_probability(three_class_predictions)[0].tolist() == three_classes(90)[1][0].tolist()
+
+
+def test_draws_of_three_classes_score_like_scikit_learn_on_the_repeated_comments(three_class_predictions):
+    rows = three_class_predictions[three_class_predictions["model"] == "m"]
+    draws = cluster_bootstrap(three_class_predictions, samples=20, seed=5)["m"]
+    names = np.unique(rows["group"])
+    times = np.random.default_rng(5).multinomial(len(names), np.full(len(names), 1 / len(names)), size=20)
+    for draw in (0, 19):
+        drawn = rows.loc[rows.index.repeat(times[draw, np.searchsorted(names, rows["group"])])]
+        label, probability = drawn["label"], stated_probability(drawn)
+        called = probability.argmax(axis=1)
+        assert draws.loc[draw, "macro_f1"] == pytest.approx(sk.f1_score(label, called, average="macro"))
+        assert draws.loc[draw, "recall_2"] == pytest.approx(sk.recall_score(label, called, labels=[2], average="macro"))
+        area = np.mean([sk.roc_auc_score(label == k, probability[:, k]) for k in range(3)])
+        assert draws.loc[draw, "auroc"] == pytest.approx(area)
+
+
+def test_intervals_and_differences_of_three_classes_have_every_metric(three_class_predictions):
+    scores = average_over_seeds(three_class_predictions)
+    draws = cluster_bootstrap(three_class_predictions, samples=30)
+    metrics = score_intervals(scores, draws).query("model == 'm'")["metric"].tolist()
+    per_class = [f"{name}_{k}" for k in range(3) for name in ("precision", "recall", "f1")]
+    assert metrics == ["accuracy", *per_class, "macro_f1", "auroc"]
+    same = paired_differences(scores, draws, reference="n", metric="macro_f1")
+    assert same[["difference", "low", "high"]].eq(0).all(axis=None)

@@ -137,6 +137,18 @@ def test_rows_of_a_confusion_matrix_are_shares_of_the_true_class():
     assert [text.get_text() for text in figure.axes[0].texts] == ["75%", "25%", "50%", "50%"]
 
 
+def test_a_confusion_matrix_of_three_classes_names_them():
+    probability = {"probability_a": [0.7, 0.1, 0.1], "probability_b": [0.2, 0.8, 0.7], "probability_c": [0.1, 0.1, 0.2]}
+    predictions = pd.DataFrame({"model": "m", "label": [0, 1, 2], **probability})
+    figure = plots.confusion_matrices(
+        predictions, title="c is taken for b", class_names=["긍정", "부정", "이름이 아주 긴 클래스"]
+    )
+    draw(figure)
+    shares = [text.get_text() for text in figure.axes[0].texts]
+    assert shares == ["100%", "0%", "0%", "0%", "100%", "0%", "0%", "100%", "0%"]
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["긍정", "부정", "이름이 아주 …"]
+
+
 def test_a_class_that_a_model_never_calls_has_a_column_of_zeros():
     predictions = pd.DataFrame({"model": "majority", "label": [0, 1], "probability": [0.2, 0.2]})
     figure = plots.confusion_matrices(predictions, title="It never says controversial")

@@ -71,3 +71,14 @@ def test_an_unfinished_run_names_what_is_missing_and_writes_nothing(run_folder: 
     with pytest.raises(FileNotFoundError, match="comparison.json"):
         write_results(run_folder, tmp_path / "results" / "reviews", command="make run-all")
     assert not (tmp_path / "results").exists()
+
+
+def test_a_run_on_a_files_own_labels_has_a_recall_for_each_class(run_folder: Path, tmp_path: Path) -> None:
+    interval = COMPARISON["intervals"][0] | {"metric": "recall_2", "score": 0.25, "low": 0.125, "high": 0.5}
+    changed = {"labelling": {}, "prevalence": None, "intervals": [*COMPARISON["intervals"], interval]}
+    write(run_folder / "comparison.json", COMPARISON | changed)
+    page = write_results(run_folder, tmp_path / "results" / "mine", command="make run-all").read_text("utf-8")
+    assert "The labels are those of the file; seed 0." in page
+    assert "| accuracy | recall 2 | recall 1 | recall 0 |" in page
+    assert "| 0.250 (0.125 to 0.500) |" in page
+    assert "Prevalence" not in page

@@ -90,6 +90,62 @@ def test_predictions_come_back_with_model_and_setting(run: Run) -> None:
     ]  # fmt: skip
 
 
+CLASSES = ["부정", "중립", "긍정"]
+THREE = ROWS.drop(columns="probability").assign(
+    label=[0, 2], probability_부정=[0.5, 0.1], probability_중립=[0.3, 0.2], probability_긍정=[0.2, 0.7]
+)
+
+
+def start_with_labels(folder: Path) -> Run:
+    settings = {"dataset": "mine.csv", "dataset_sha256": "0", "columns": {"rating": None}, "seed": 0, "labelling": {}}
+    run = start_run(folder, class_names=CLASSES, **settings)
+    save_comments(run, COMMENTS.assign(label=[0, 2]))
+    return run
+
+
+def test_class_names_are_kept_with_the_run(tmp_path: Path, run: Run) -> None:
+    assert run.class_names == ("non-controversial", "controversial")
+    mine = start_with_labels(tmp_path / "mine")
+    assert json.loads((mine.folder / "run.json").read_text())["class_names"] == CLASSES
+    assert open_run(mine.folder, dataset="mine.csv", columns={"rating": None}, seed=0) == mine
+
+
+def test_a_folder_made_before_there_were_class_names_is_about_controversy(run: Run) -> None:
+    record = json.loads((run.folder / "run.json").read_text())
+    del record["class_names"]
+    (run.folder / "run.json").write_text(json.dumps(record))
+    assert open_run(run.folder, dataset="sample", columns={}, seed=0) == run
+
+
+def test_predictions_of_three_classes_come_back_with_a_column_each(tmp_path: Path) -> None:
+    run = start_with_labels(tmp_path / "mine")
+    begin_model(run, "m", parameters={})
+    save_predictions(run, "m", THREE, seed=0)
+    save_predictions(run, "m", THREE, seed=1)
+    table = read_predictions(run)
+    columns = ["probability_부정", "probability_중립", "probability_긍정"]
+    assert list(table)[-4:] == ["label", *columns]
+    assert table.loc[3, ["label", *columns]].tolist() == [2, 0.1, 0.2, 0.7]
+    assert table["seed"].tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "bad", [{"label": [0, 3]}, {"probability_중립": [0.3, 1.2]}, {"probability_긍정": [0.2, None]}]
+)
+def test_impossible_predictions_of_three_classes_are_refused_with_their_id(tmp_path: Path, bad: dict) -> None:
+    run = start_with_labels(tmp_path / "mine")
+    begin_model(run, "m", parameters={})
+    with pytest.raises(ValueError, match="id b .*labels must be 0 to 2"):
+        save_predictions(run, "m", THREE.assign(**bad), seed=0)
+
+
+def test_predictions_without_the_columns_of_the_classes_are_refused(tmp_path: Path) -> None:
+    run = start_with_labels(tmp_path / "mine")
+    begin_model(run, "m", parameters={})
+    with pytest.raises(ValueError, match="rows must have probability_부정, probability_중립, probability_긍정"):
+        save_predictions(run, "m", ROWS, seed=0)
+
+
 def test_saving_a_setting_again_replaces_it_and_leaves_the_others(run: Run) -> None:
     begin_model(run, "m", parameters={})
     for seed, label_budget in ((0, None), (0, 100), (1, None), (0, None)):

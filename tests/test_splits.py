@@ -216,6 +216,17 @@ def test_too_few_labels_say_which_split_and_class_and_what_gives_more() -> None:
         check_enough_labels(comments)
 
 
+def test_too_few_labels_of_a_class_of_ones_own_say_how_many_there_are() -> None:
+    sizes = {"train": [40, 40, 40], "validation": [9, 9, 9], "test": [9, 4, 9]}
+    rows = [(split, label) for split, counts in sizes.items() for label, n in enumerate(counts) for _ in range(n)]
+    comments = pd.DataFrame(rows, columns=["split", "label"])
+    with pytest.raises(
+        TooFewLabelsError, match=r"test split has 4 comments with label '중립' and 5 .* \(the file has 53\)"
+    ):
+        check_enough_labels(comments, class_names=["긍정", "중립", "부정"])
+    check_enough_labels(comments[comments["label"] != 1].replace({"label": {2: 1}}), class_names=["긍정", "부정"])
+
+
 @given(SEEDS, st.integers(1, 200))
 def test_a_label_budget_keeps_the_class_shares_and_is_part_of_every_larger_one(seed: int, budget: int) -> None:
     rows = pd.DataFrame({"label": [1] * 40 + [0] * 160}, index=range(500, 700))

@@ -25,6 +25,19 @@ def test_class_weights_agree_with_scikit_learn():
     assert list(training.class_weights(labels).values()) == pytest.approx(list(expected))
 
 
+def test_class_weights_of_three_classes_agree_with_scikit_learn():
+    labels = np.array([0] * 7 + [1] * 5 + [2] * 30)
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    assert list(training.class_weights(labels, num_classes=3).values()) == pytest.approx(list(expected))
+
+
+def test_class_weights_name_a_label_that_is_no_class_and_a_class_without_labels():
+    with pytest.raises(ValueError, match="labels must be 0 to 2, got 3 at index 1"):
+        training.class_weights([0, 3], num_classes=3)
+    with pytest.raises(ValueError, match="no comment of class 2; all 3 classes are needed"):
+        training.class_weights([0, 1], num_classes=3)
+
+
 def test_class_weights_name_the_first_undecided_label():
     with pytest.raises(ValueError, match="-1 at index 2"):
         training.class_weights([0, 1, -1, -1])

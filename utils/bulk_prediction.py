@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from utils.classes import probability_columns
 from utils.classifier import ClassifierFolderError, TextClassifier, load_classifier, manifest_digest, read_manifest
 from utils.comment_files import CommentDataError
 from utils.files import atomic_path
@@ -45,7 +46,7 @@ def predict_parquet_folder(
         `_` are passed over.
     target : str or path-like
         Folder to make: the same file names, rows and columns, and behind them, float32, `probability` (of class 1,
-        controversial) where the classifier has two classes, else `probability_0`, `probability_1`, ... one a class.
+        controversial) where the classifier has two classes, else `probability_<name>` for each of its `class_names`.
         It is there when all files are, or not at all; only a process that is killed outright leaves a hidden folder
         `.<target>.<number>.tmp` beside it, to be deleted.
     classifier : str or path-like
@@ -83,8 +84,7 @@ def predict_parquet_folder(
     folder = Path(classifier).resolve()
     digest = manifest_digest(read_manifest(folder))
     with _ONE_AT_A_TIME:
-        classes = _load_once(folder, digest).predict_proba([]).shape[1]
-    added = ["probability"] if classes == 2 else [f"probability_{number}" for number in range(classes)]
+        added = probability_columns(_load_once(folder, digest).class_names)
     return rewrite_parquet_folder(
         source,
         target,

@@ -1,7 +1,8 @@
 """Text classifiers that can be saved, loaded and asked about raw comments.
 
-A saved classifier is a folder with `classifier.json` (its kind, its settings and the SHA-256 of every file, its own
-content included) beside weights as safetensors or `.keras` and vocabularies as JSON. Nothing is pickled.
+A saved classifier is a folder with `classifier.json` (its kind, its settings, the names of its classes and the SHA-256
+of every file, its own content included) beside weights as safetensors or `.keras` and vocabularies as JSON. Nothing is
+pickled.
 
 To add a kind: subclass `TextClassifier`, give it a `kind`, `settings`, `write_files`, `read_files` and
 `predict_proba`, and decorate it with `@register`.
@@ -13,7 +14,7 @@ import os
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from utils.classes import check_class_names
 from utils.files import sha256_of
 from utils.text import check_texts, clean_comment, encode_tokens, tokenize, tokenizer_settings
 
@@ -40,9 +42,17 @@ class ClassifierFolderError(ValueError):
 
 
 class TextClassifier(ABC):
-    """Something that gives class probabilities for raw comments."""
+    """Something that gives class probabilities for raw comments.
+
+    Attributes
+    ----------
+    class_names : tuple of str, length K
+        The name of each class, in the order of the columns of `predict_proba`; `("0", "1", ...)` where none were given.
+        They are saved and loaded with the classifier.
+    """
 
     kind: ClassVar[str]
+    class_names: tuple[str, ...] = ()
 
     @abstractmethod
     def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float32]:
@@ -56,7 +66,8 @@ class TextClassifier(ABC):
         Returns
         -------
         ndarray of float32, shape (N, K)
-            Rows sum to 1; column 1 is "controversial". `(0, K)` for an empty list.
+            Rows sum to 1; the columns are the classes `class_names`, so where labels came from votes column 1 is
+            "controversial". `(0, K)` for an empty list.
 
         Raises
         ------
@@ -95,6 +106,7 @@ class TextClassifier(ABC):
             "kind": self.kind,
             "format_version": FORMAT_VERSION,
             "settings": self.settings(),
+            "class_names": list(self.class_names),
             "files": {path.relative_to(folder).as_posix(): sha256_of(path) for path in files},
         }
         write_json(folder / MANIFEST, {**manifest, "sha256": manifest_digest(manifest)})
@@ -125,7 +137,11 @@ def load_classifier(folder: str | os.PathLike[str]) -> TextClassifier:
             raise ClassifierFolderError(f"{path} is missing: save the classifier again")
         if sha256_of(path) != digest:
             raise ClassifierFolderError(f"{path} was altered after it was saved: save the classifier again")
-    return KINDS[manifest["kind"]].read_files(folder, manifest["settings"])
+    classifier = KINDS[manifest["kind"]].read_files(folder, manifest["settings"])
+    class_names = manifest.get("class_names")  # folders saved by earlier versions have none
+    if class_names:
+        classifier.class_names = check_class_names(class_names, classifier.predict_proba([]).shape[1])
+    return classifier
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -213,6 +229,7 @@ class TfidfClassifier(TextClassifier):
         Shortest and longest n-gram.
     sublinear : bool
         Count n occurrences as 1 + ln n.
+    class_names : sequence of str, length K, optional
     """
 
     kind = "tfidf-logreg"
@@ -226,6 +243,7 @@ class TfidfClassifier(TextClassifier):
         *,
         ngrams: tuple[int, int],
         sublinear: bool,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         self.vocabulary = dict(vocabulary)
         self.idf = idf
@@ -233,10 +251,16 @@ class TfidfClassifier(TextClassifier):
         self.intercepts = intercepts
         self.ngrams = ngrams
         self.sublinear = sublinear
+        self.class_names = check_class_names(class_names, len(intercepts))
 
     @classmethod
     def from_sklearn(
-        cls, vectorizer: "TfidfVectorizer", regression: "LogisticRegression", *, ngrams: tuple[int, int]
+        cls,
+        vectorizer: "TfidfVectorizer",
+        regression: "LogisticRegression",
+        *,
+        ngrams: tuple[int, int],
+        class_names: Sequence[str] | None = None,
     ) -> Self:
         """Take over what scikit-learn fitted.
 
@@ -248,6 +272,8 @@ class TfidfClassifier(TextClassifier):
             Fitted on the vectorizer's output, classes 0 to K - 1.
         ngrams : tuple of int
             The `shortest` and `longest` of the analyzer.
+        class_names : sequence of str, length K, optional
+            By default "0", "1", ...
         """
         coefficients, intercepts = regression.coef_, regression.intercept_
         if len(coefficients) == 1:  # two classes: sigmoid(z) is softmax((0, z))
@@ -260,6 +286,7 @@ class TfidfClassifier(TextClassifier):
             intercepts.astype(np.float32),
             ngrams=ngrams,
             sublinear=bool(vectorizer.sublinear_tf),
+            class_names=class_names,
         )
 
     def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float32]:
@@ -300,9 +327,12 @@ class TfidfClassifier(TextClassifier):
     def read_files(cls, folder: Path, settings: Mapping[str, Any]) -> Self:
         """Rebuild the classifier from its two files."""
         shortest, longest = settings["ngrams"]
+        weights = load_file(folder / "weights.safetensors")
         return cls(
             read_json(folder / "vocabulary.json"),
-            **load_file(folder / "weights.safetensors"),
+            weights["idf"],
+            weights["coefficients"],
+            weights["intercepts"],
             ngrams=(shortest, longest),
             sublinear=settings["sublinear"],
         )
@@ -318,15 +348,20 @@ class TextCnnClassifier(TextClassifier):
         Maps int32 ids (N, max_length) to probabilities (N, K), as `build_text_cnn` makes it.
     vocabulary : mapping of str to int
         As `build_vocabulary` makes it.
+    class_names : sequence of str, length K, optional
+        By default "0", "1", ...
     """
 
     kind = "text-cnn"
 
-    def __init__(self, model: "keras.Model", vocabulary: Mapping[str, int]) -> None:
+    def __init__(
+        self, model: "keras.Model", vocabulary: Mapping[str, int], *, class_names: Sequence[str] | None = None
+    ) -> None:
         self.model = model
         self.vocabulary = dict(vocabulary)
         self.max_length = int(model.input_shape[1])
         self.num_classes = int(model.output_shape[1])
+        self.class_names = check_class_names(class_names, self.num_classes)
 
     def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float32]:
         """Return float32 probabilities (N, K) of raw comments."""
@@ -377,6 +412,8 @@ class BertClassifier(TextClassifier):
         Where a comment is cut, in tokens.
     source : mapping, optional
         Which checkpoint it started from, as `utils.checkpoints.checkpoint_source` says; kept in `classifier.json`.
+    class_names : sequence of str, length K, optional
+        By default "0", "1", ...
     """
 
     kind = "bert"
@@ -388,12 +425,14 @@ class BertClassifier(TextClassifier):
         max_length: int,
         *,
         source: Mapping[str, Any] | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.source = source
         self.num_classes = int(model.output_shape[1])
+        self.class_names = check_class_names(class_names, self.num_classes)
 
     def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float32]:
         """Return float32 probabilities (N, K) of raw comments."""

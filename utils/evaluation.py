@@ -1,9 +1,10 @@
 """Scores of a classifier, how sure they are, and what moves a single prediction.
 
-Class 1 is controversial (논쟁), class 0 is not. Explained in notebook 05.
+Where labels come from votes class 1 is controversial (논쟁), class 0 is not. Explained in notebook 05.
 
 Tables of predictions are those of `utils.run_folder.read_predictions`: one row per comment and setting, with the
-columns ``model, seed, label_budget, tuning, fold, id, group, split, label, probability``.
+columns ``model, seed, label_budget, tuning, fold, id, group, split, label`` and the probabilities: ``probability``,
+that of class 1, where there are two classes, else ``probability_<name>`` for each, in the order of the codes.
 """
 
 from __future__ import annotations
@@ -21,18 +22,6 @@ from utils.labelling import wilson_interval
 
 FloatArray = NDArray[np.float64]
 
-BOOTSTRAP_METRICS = (
-    "accuracy",
-    "precision_0",
-    "recall_0",
-    "f1_0",
-    "precision_1",
-    "recall_1",
-    "f1_1",
-    "macro_f1",
-    "auroc",
-)
-
 
 def classification_metrics(label: ArrayLike, probability: ArrayLike, *, threshold: float = 0.5) -> dict[str, float]:
     """Score one model's probabilities against the true labels.
@@ -40,43 +29,87 @@ def classification_metrics(label: ArrayLike, probability: ArrayLike, *, threshol
     Parameters
     ----------
     label : array_like of int or bool, shape (N,)
-        True classes, 0 or 1. Drop undecided comments (-1) first.
-    probability : array_like of float, shape (N,)
-        Probability of class 1, in [0, 1]: ``predict_proba(texts)[:, 1]``.
+        True classes, 0 to K - 1. Drop undecided comments (-1) first.
+    probability : array_like of float, shape (N, K) or (N,)
+        Probability of each class, in [0, 1], as `predict_proba` gives it; of two classes that of class 1 is enough.
     threshold : float
-        A comment counts as class 1 where its probability is at least this.
+        Of two classes: a comment counts as class 1 where its probability is at least this. Of more the most probable
+        one is called.
 
     Returns
     -------
     dict of str to float
-        ``accuracy``; ``precision_k``, ``recall_k``, ``f1_k`` for both classes k; ``macro_f1``, the plain mean of the
-        two F1; ``auroc``, the chance that a comment of class 1 gets the higher probability than one of class 0 (ties
-        count half); ``brier``, the mean squared error of the probability; ``ece``, see `expected_calibration_error`;
-        ``prevalence``, the share of class 1 in `label`; ``comments``, N.
-        A ratio whose denominator is 0 (a class never predicted) is 0.0. ``auroc`` is NaN where `label` has one class.
+        ``accuracy``; ``precision_k``, ``recall_k``, ``f1_k`` for every class k; ``macro_f1``, the plain mean of the F1;
+        ``auroc``, the chance that a comment of class 1 gets the higher probability than one of class 0 (ties count
+        half), of more than two classes the plain mean of each class against the rest (macro one-vs-rest);
+        for two classes ``brier``, the mean squared error of the probability, ``ece``, see
+        `expected_calibration_error`, and ``prevalence``, the share of class 1 in `label`; for more ``prevalence_k``,
+        the share of class k; ``comments``, N.
+        A ratio whose denominator is 0 (a class never predicted) is 0.0. ``auroc`` is NaN where `label` lacks a class.
 
     Raises
     ------
     TypeError
         If `label` is not integer or `probability` is not numeric.
     ValueError
-        If the arguments are empty, not 1-dimensional, of unequal length, or hold a value that is out of range.
+        If the arguments are empty, of another shape, of unequal length, or hold a value that is out of range.
     """
     y, p = check_label_and_probability(label, probability)
-    if not 0.0 <= threshold <= 1.0:
-        raise ValueError(f"threshold must lie in [0, 1], got {threshold!r}")
-    predicted = (p >= threshold).astype(np.int64)
-    precision, recall, f1, _ = precision_recall_fscore_support(y, predicted, labels=[0, 1], zero_division=0)
+    predicted = called_class(p, threshold=threshold)
+    classes = range(2 if p.ndim == 1 else p.shape[1])
+    precision, recall, f1, _ = precision_recall_fscore_support(y, predicted, labels=list(classes), zero_division=0)
     scores = {"accuracy": np.mean(predicted == y)}
-    for k in (0, 1):
+    for k in classes:
         scores |= {f"precision_{k}": precision[k], f"recall_{k}": recall[k], f"f1_{k}": f1[k]}
     scores["macro_f1"] = np.mean(f1)
-    scores["auroc"] = roc_auc_score(y, p) if y.min() != y.max() else np.nan
-    scores["brier"] = np.mean((p - y) ** 2)
-    scores["ece"] = expected_calibration_error(y, p)
-    scores["prevalence"] = np.mean(y)
+    share = np.bincount(y, minlength=len(classes)) / len(y)
+    if p.ndim == 1:
+        scores["auroc"] = roc_auc_score(y, p) if share.all() else np.nan
+        scores["brier"] = np.mean((p - y) ** 2)
+        scores["ece"] = expected_calibration_error(y, p)
+        scores["prevalence"] = share[1]
+    else:
+        scores["auroc"] = np.mean([roc_auc_score(y == k, p[:, k]) for k in classes]) if share.all() else np.nan
+        scores |= {f"prevalence_{k}": share[k] for k in classes}
     scores["comments"] = len(y)
     return {name: float(value) for name, value in scores.items()}
+
+
+def called_class(probability: FloatArray, *, threshold: float = 0.5) -> NDArray[np.int64]:
+    """Return the class that each comment is called, shape (N,).
+
+    Parameters
+    ----------
+    probability : ndarray of float, shape (N,) or (N, K)
+        Of class 1, or of every class, the most probable of which is called.
+    threshold : float
+        For shape (N,): class 1 from this probability on.
+    """
+    if not 0.0 <= threshold <= 1.0:
+        raise ValueError(f"threshold must lie in [0, 1], got {threshold!r}")
+    return (probability >= threshold).astype(np.int64) if probability.ndim == 1 else probability.argmax(axis=1)
+
+
+def probability_of(label: NDArray[np.int64], probability: FloatArray) -> FloatArray:
+    """Return the probability that each comment's true class got, shape (N,).
+
+    Parameters
+    ----------
+    label : ndarray of int, shape (N,)
+        0 to K - 1.
+    probability : ndarray of float, shape (N,) or (N, K)
+        Of class 1, or of every class.
+    """
+    if probability.ndim == 1:
+        return np.where(label == 1, probability, 1 - probability)
+    return probability[np.arange(len(label)), label]
+
+
+def stated_probability(predictions: pd.DataFrame) -> FloatArray:
+    """Return the probabilities in a table of predictions: shape (N,), of class 1, or (N, K) of K > 2 classes."""
+    if "probability" in predictions:
+        return predictions["probability"].to_numpy(dtype=np.float64)
+    return predictions.filter(regex="^probability_").to_numpy(dtype=np.float64)
 
 
 def expected_calibration_error(label: ArrayLike, probability: ArrayLike, *, bins: int = 10) -> float:
@@ -95,7 +128,7 @@ def expected_calibration_error(label: ArrayLike, probability: ArrayLike, *, bins
         Sum over bins of (comments in bin / N) x |mean probability - share of class 1|, in [0, 1].
         Source: Naeini, Cooper and Hauskrecht (2015), with equal-mass bins as in Nguyen and O'Connor (2015).
     """
-    y, p = check_label_and_probability(label, probability)
+    y, p = _two_classes(label, probability)
     gap = np.bincount(_quantile_bins(p, bins), weights=p - y)
     return float(np.abs(gap).sum() / len(y))
 
@@ -120,7 +153,7 @@ def reliability_curve(
     DataFrame
         One row per bin: ``probability`` (mean), ``share`` (of class 1), ``ci_low``, ``ci_high``, ``comments``.
     """
-    y, p = check_label_and_probability(label, probability)
+    y, p = _two_classes(label, probability)
     table = pd.DataFrame({"bin": _quantile_bins(p, bins), "probability": p, "label": y})
     curve = table.groupby("bin").agg(
         probability=("probability", "mean"), positive=("label", "sum"), comments=("label", "size")
@@ -148,17 +181,14 @@ def choose_threshold(label: ArrayLike, probability: ArrayLike) -> float:
     float
         Midway between two neighbouring probabilities, in [0, 1].
     """
-    y, p = check_label_and_probability(label, probability)
+    y, p = _two_classes(label, probability)
     values = np.unique(p)
     candidates = np.concatenate([[values[0]], (values[1:] + values[:-1]) / 2])
     called = len(y) - np.searchsorted(np.sort(p), candidates)
     hits = y.sum() - np.searchsorted(np.sort(p[y == 1]), candidates)
-    macro_f1 = _counts_to_scores(
-        true_positive=hits,
-        false_positive=called - hits,
-        false_negative=y.sum() - hits,
-        true_negative=len(y) - called - (y.sum() - hits),
-    )["macro_f1"]
+    misses, false_alarms = y.sum() - hits, called - hits
+    confusion = np.stack([len(y) - called - misses, false_alarms, misses, hits], axis=1).reshape(-1, 2, 2)
+    macro_f1 = _confusion_to_scores(confusion)["macro_f1"]
     best = candidates[np.isclose(macro_f1, macro_f1.max(), rtol=0, atol=1e-12)]
     return float(best[np.argmin(np.abs(best - 0.5))])
 
@@ -217,7 +247,7 @@ def check_same_rows(predictions: pd.DataFrame) -> None:
 def score_settings(predictions: pd.DataFrame, *, by: Sequence[str] = ("model", "seed")) -> pd.DataFrame:
     """Return `classification_metrics` for every setting: one row per combination of the columns `by`."""
     rows = [
-        dict(zip(by, key, strict=True)) | classification_metrics(group["label"], group["probability"])
+        dict(zip(by, key, strict=True)) | classification_metrics(group["label"], stated_probability(group))
         for key, group in predictions.groupby(list(by))
     ]
     return pd.DataFrame(rows)
@@ -231,7 +261,7 @@ def average_over_seeds(predictions: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     predictions : DataFrame
-        ``model``, ``seed``, ``id``, ``group``, ``label``, ``probability``; of one split.
+        ``model``, ``seed``, ``id``, ``group``, ``label`` and the probabilities; of one split.
 
     Returns
     -------
@@ -260,7 +290,7 @@ def cluster_bootstrap(
     Parameters
     ----------
     predictions : DataFrame
-        ``model``, ``seed``, ``id``, ``group``, ``label``, ``probability``; of one split.
+        ``model``, ``seed``, ``id``, ``group``, ``label`` and the probabilities; of one split.
     samples : int
         How many draws. 2,000 are enough for 95 % intervals.
     seed : int
@@ -271,8 +301,9 @@ def cluster_bootstrap(
     Returns
     -------
     DataFrame
-        One row per draw, columns (model, metric) for `BOOTSTRAP_METRICS`. AUROC is NaN in a draw without one of the
-        classes. Source: Field and Welsh (2007), "Bootstrapping clustered data", cluster bootstrap.
+        One row per draw, columns (model, metric): the first metrics of `classification_metrics`, up to ``macro_f1``,
+        and ``auroc``, which is NaN in a draw that lacks a class.
+        Source: Field and Welsh (2007), "Bootstrapping clustered data", cluster bootstrap.
 
     Raises
     ------
@@ -290,37 +321,46 @@ def cluster_bootstrap(
         per_seed = []
         for _, one in rows.groupby("seed"):
             group = np.searchsorted(group_names, one["group"].to_numpy(dtype=str))
-            label, probability = check_label_and_probability(one["label"], one["probability"])
-            scores = resampled_scores(label, probability >= threshold, group, times_drawn)
+            label, probability = check_label_and_probability(one["label"], stated_probability(one))
+            called = called_class(probability, threshold=threshold)
+            classes = 2 if probability.ndim == 1 else probability.shape[1]
+            scores = resampled_scores(label, called, group, times_drawn, num_classes=classes)
             per_seed.append(scores | {"auroc": resampled_auroc(label, probability, group, times_drawn)})
-        for metric in BOOTSTRAP_METRICS:
+        for metric in per_seed[0]:
             draws[model, metric] = np.mean([scores[metric] for scores in per_seed], axis=0)
     return pd.DataFrame(draws).rename_axis(columns=["model", "metric"])
 
 
 def resampled_scores(
-    label: NDArray[np.int64], predicted: NDArray[np.bool_], group: NDArray[np.int64], times_drawn: FloatArray
+    label: NDArray[np.int64],
+    predicted: NDArray[np.int64] | NDArray[np.bool_],
+    group: NDArray[np.int64],
+    times_drawn: FloatArray,
+    *,
+    num_classes: int = 2,
 ) -> dict[str, FloatArray]:
     """Accuracy, precision, recall and F1 in every draw of groups.
 
     Parameters
     ----------
     label, predicted : ndarray, shape (N,)
-        True and predicted class, 0 or 1.
+        True and predicted class, 0 to K - 1.
     group : ndarray of int, shape (N,)
         Number of each comment's group, 0 to G - 1.
     times_drawn : ndarray of float, shape (B, G)
         How often each group is in each draw.
+    num_classes : int
+        K.
 
     Returns
     -------
     dict of str to ndarray, shape (B,)
         The counts of a draw are the groups' counts times how often each was drawn: one matrix product for all draws.
     """
-    cell = 2 * label + predicted.astype(np.int64)
-    per_group = np.bincount(4 * group + cell, minlength=4 * times_drawn.shape[1]).reshape(-1, 4)
-    true_negative, false_positive, false_negative, true_positive = (times_drawn @ per_group).T
-    return _counts_to_scores(true_positive, false_positive, false_negative, true_negative)
+    cells = num_classes**2
+    cell = num_classes * label + predicted.astype(np.int64)
+    per_group = np.bincount(cells * group + cell, minlength=cells * times_drawn.shape[1]).reshape(-1, cells)
+    return _confusion_to_scores((times_drawn @ per_group).reshape(-1, num_classes, num_classes))
 
 
 def resampled_auroc(
@@ -330,12 +370,15 @@ def resampled_auroc(
 
     AUROC is the share of (class 1, class 0) pairs in the right order, ties counting half (Mann and Whitney, 1947). A
     comment drawn w times stands in w times as many pairs, so with class 0 sorted by probability a cumulative sum of its
-    weights tells how many of them lie below each comment of class 1.
+    weights tells how many of them lie below each comment of class 1. Of more than two classes each is held against the
+    rest, and the mean is taken.
 
     Parameters
     ----------
-    label, probability : ndarray, shape (N,)
-        True class and probability of class 1.
+    label : ndarray of int, shape (N,)
+        True class.
+    probability : ndarray of float, shape (N,) or (N, K)
+        Of class 1, or of every class.
     group, times_drawn
         As in `resampled_scores`.
 
@@ -344,6 +387,12 @@ def resampled_auroc(
     ndarray of float64, shape (B,)
         NaN where a draw lacks one of the classes.
     """
+    if probability.ndim == 2:
+        one_against_rest = [
+            resampled_auroc((label == k).astype(np.int64), column, group, times_drawn)
+            for k, column in enumerate(probability.T)
+        ]
+        return np.mean(one_against_rest, axis=0)
     negative = np.flatnonzero(label == 0)
     negative = negative[np.argsort(probability[negative])]
     positive = np.flatnonzero(label == 1)
@@ -380,7 +429,7 @@ def score_intervals(scores: pd.DataFrame, draws: pd.DataFrame, *, confidence_lev
         score would move with other articles; it holds the trained models fixed.
     """
     low, high = _percentiles(draws, confidence_level)
-    score = scores[list(BOOTSTRAP_METRICS)].stack().rename_axis(["model", "metric"])
+    score = scores[list(draws.columns.unique("metric"))].stack().rename_axis(["model", "metric"])
     return pd.DataFrame({"score": score, "low": low, "high": high}).loc[score.index].reset_index()
 
 
@@ -401,7 +450,7 @@ def paired_differences(
     reference : str
         The model that the others are held against.
     metric : str
-        One of `BOOTSTRAP_METRICS`.
+        One of those in `draws`.
 
     Returns
     -------
@@ -478,24 +527,38 @@ def occlusion(
 
 
 def check_label_and_probability(label: ArrayLike, probability: ArrayLike) -> tuple[NDArray[np.int64], FloatArray]:
-    """Return both as 1-dimensional arrays, or raise an error that names the argument and the first bad index."""
+    """Return label (N,) and probability, (N,) of class 1 or (N, K) of K > 2 classes.
+
+    An error names the argument and the first bad index.
+    """
     y, p = np.asarray(label), np.asarray(probability)
     if y.dtype.kind not in "iub":
-        raise TypeError(f"label must be integers 0 or 1, got dtype {y.dtype}")
+        raise TypeError(f"label must be integers, got dtype {y.dtype}")
     if p.dtype.kind not in "fiu":
         raise TypeError(f"probability must be numbers, got dtype {p.dtype}")
-    for name, values in (("label", y), ("probability", p)):
-        if values.ndim != 1:
-            hint = ": take predict_proba(texts)[:, 1]" if name == "probability" and values.ndim == 2 else ""
-            raise ValueError(f"{name} must be 1-dimensional, got shape {values.shape}{hint}")
+    if y.ndim != 1:
+        raise ValueError(f"label must be 1-dimensional, got shape {y.shape}")
+    if p.ndim not in (1, 2) or (p.ndim == 2 and p.shape[1] < 2):
+        raise ValueError(f"probability must have shape (N,) or (N, K), one column a class, got {p.shape}")
+    classes = 2 if p.ndim == 1 else p.shape[1]
     if len(y) != len(p):
         raise ValueError(f"label and probability must be equally long, got {len(y)} and {len(p)}")
     if len(y) == 0:
         raise ValueError("label is empty: there is nothing to score")
-    _refuse("label", y, (y == 0) | (y == 1), "must be 0 or 1 (drop undecided comments, -1)")
+    known = "0 or 1" if classes == 2 else f"0 to {classes - 1}"
+    _refuse("label", y, (y >= 0) & (y < classes), f"must be {known} (drop undecided comments, -1)")
     # A float32 softmax may exceed 1 by rounding.
-    _refuse("probability", p, (p >= -1e-6) & (p <= 1 + 1e-6), "must lie in [0, 1]")
-    return y.astype(np.int64), np.clip(p.astype(np.float64), 0.0, 1.0)
+    in_range = np.asarray((p >= -1e-6) & (p <= 1 + 1e-6)).reshape(len(p), -1)
+    _refuse("probability", p, np.asarray(in_range.all(axis=1)), "must lie in [0, 1]")
+    p = np.clip(p.astype(np.float64), 0.0, 1.0)
+    return y.astype(np.int64), p[:, 1] if p.ndim == 2 and classes == 2 else p
+
+
+def _two_classes(label: ArrayLike, probability: ArrayLike) -> tuple[NDArray[np.int64], FloatArray]:
+    y, p = check_label_and_probability(label, probability)
+    if p.ndim == 2:
+        raise ValueError(f"probability has {p.shape[1]} columns, this is for two classes: take one, and label == k")
+    return y, p
 
 
 def _refuse(name: str, values: NDArray, good: NDArray[np.bool_], rule: str) -> None:
@@ -512,18 +575,17 @@ def _quantile_bins(probability: FloatArray, bins: int) -> NDArray[np.int64]:
     return np.searchsorted(edges[1:-1], probability, side="left").astype(np.int64)
 
 
-def _counts_to_scores(
-    true_positive: NDArray, false_positive: NDArray, false_negative: NDArray, true_negative: NDArray
-) -> dict[str, FloatArray]:
-    """Scores from the four cells of confusion tables, each of shape (B,); a ratio with denominator 0 is 0."""
-    total = true_positive + false_positive + false_negative + true_negative
-    scores = {"accuracy": _ratio(true_positive + true_negative, total)}
-    for k, hit in ((0, true_negative), (1, true_positive)):
-        wrongly_called, missed = (false_negative, false_positive) if k == 0 else (false_positive, false_negative)
-        scores[f"precision_{k}"] = _ratio(hit, hit + wrongly_called)
-        scores[f"recall_{k}"] = _ratio(hit, hit + missed)
-        scores[f"f1_{k}"] = _ratio(2 * hit, 2 * hit + wrongly_called + missed)
-    scores["macro_f1"] = (scores["f1_0"] + scores["f1_1"]) / 2
+def _confusion_to_scores(confusion: NDArray) -> dict[str, FloatArray]:
+    """Scores, each (B,), from confusion matrices (B, K, K) of true by called class; a ratio with denominator 0 is 0."""
+    hits = np.diagonal(confusion, axis1=1, axis2=2)
+    true, called = confusion.sum(axis=2), confusion.sum(axis=1)
+    f1 = _ratio(2 * hits, true + called)
+    scores = {"accuracy": _ratio(hits.sum(axis=1), true.sum(axis=1))}
+    for k in range(hits.shape[1]):
+        scores[f"precision_{k}"] = _ratio(hits[:, k], called[:, k])
+        scores[f"recall_{k}"] = _ratio(hits[:, k], true[:, k])
+        scores[f"f1_{k}"] = f1[:, k]
+    scores["macro_f1"] = f1.mean(axis=1)
     return scores
 
 

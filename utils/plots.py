@@ -20,9 +20,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import ArrayLike
 
+from utils.evaluation import called_class, stated_probability
+
 PALETTE = sns.color_palette("colorblind")
 BLUE, ORANGE, GREY = PALETTE[0], PALETTE[1], "#666666"
-CLASS_NAMES = ("not controversial", "controversial")
 
 
 def use_korean_font() -> str:
@@ -223,18 +224,25 @@ def interval_plot(
     return figure
 
 
-def confusion_matrices(predictions: pd.DataFrame, *, title: str, threshold: float = 0.5) -> Figure:
-    """One confusion matrix per model: of each true class, the share that was called the one or the other.
+def confusion_matrices(
+    predictions: pd.DataFrame, *, title: str, threshold: float = 0.5, class_names: Sequence[str] = ("not", "controv.")
+) -> Figure:
+    """One confusion matrix per model: of each true class, the shares that were called the one or the other.
 
-    `predictions` has ``model``, ``label`` and ``probability``; several seeds of a model are pooled, so the shares are
-    means over the seeds. Rows add up to 100 %, which makes the diagonal the two recalls.
+    `predictions` has ``model``, ``label`` and the probabilities; several seeds of a model are pooled, so the shares are
+    means over the seeds. Rows add up to 100 %, which makes the diagonal the recalls. `class_names` are the names of the
+    classes on the axes, cut where they are long.
     """
     models = list(dict.fromkeys(predictions["model"]))
-    figure, panels = _panels(len(models), columns=4, side=1.55, wspace=0.12, hspace=0.3)
+    classes = list(range(len(class_names)))
+    ticks = [_drawable(name if len(name) <= 8 else f"{name[:7]}…") for name in class_names]
+    side = max(1.55, 0.5 * len(classes))
+    columns = 4 if len(classes) < 5 else 2
+    figure, panels = _panels(len(models), columns=columns, side=side, wspace=0.12, hspace=0.3)
     for axes, model in zip(panels, models, strict=True):
         rows = predictions[predictions["model"] == model]
-        called = (rows["probability"] >= threshold).astype(int)
-        shares = pd.crosstab(rows["label"], called, normalize="index").reindex(index=[0, 1], columns=[0, 1])
+        called = pd.Series(called_class(stated_probability(rows), threshold=threshold), rows.index)
+        shares = pd.crosstab(rows["label"], called, normalize="index").reindex(index=classes, columns=classes)
         # seaborn's heatmap draws the whole figure to see whether its labels fit: seconds, with a panel per model.
         axes.imshow(shares.fillna(0), cmap="Blues", vmin=0, vmax=1, aspect="auto")
         for (row, column), share in np.ndenumerate(shares.fillna(0)):
@@ -242,25 +250,26 @@ def confusion_matrices(predictions: pd.DataFrame, *, title: str, threshold: floa
             axes.text(column, row, f"{share:.0%}", ha="center", va="center", color=ink)
         axes.set_title(model, fontsize=9, loc="center", parse_math=False)
         axes.set(xlabel="called", ylabel="true")
-        axes.set_xticks([0, 1], ["not", "controv."])
-        axes.set_yticks([0, 1], ["not", "controv."], rotation=90, va="center")
+        axes.set_xticks(classes, ticks, parse_math=False)
+        axes.set_yticks(classes, ticks, rotation=90, va="center", parse_math=False)
         axes.grid(visible=False)
-    _label_outer_panels(panels, columns=4)
+    _label_outer_panels(panels, columns=columns)
     figure.suptitle(title, x=0.01, y=0.99, ha="left", va="top", fontsize=12)
     return figure
 
 
-def reliability(curves: Mapping[str, pd.DataFrame], *, title: str) -> Figure:
+def reliability(curves: Mapping[str, pd.DataFrame], *, title: str, class_name: str = "controversial") -> Figure:
     """Reliability diagrams: the share of class 1 against the stated probability, one panel per model.
 
     `curves` maps a model to `utils.evaluation.reliability_curve`. On the diagonal the model states the true rate.
+    `class_name` is the name of class 1.
     """
     figure, panels = _panels(len(curves), columns=3, side=2.1, wspace=0.12, hspace=0.3)
     for axes, (model, curve) in zip(panels, curves.items(), strict=True):
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
         axes.vlines(curve["probability"], curve["ci_low"], curve["ci_high"], color=BLUE, alpha=0.6)
         sns.lineplot(curve, x="probability", y="share", marker="o", color=BLUE, ax=axes)
-        axes.set(xlabel="stated probability", ylabel="share controversial", xlim=(0, 1), ylim=(0, 1))
+        axes.set(xlabel="stated probability", ylabel=f"share {class_name}", xlim=(0, 1), ylim=(0, 1))
         axes.set_xticks([0.0, 0.25, 0.5, 0.75], ["0", "0.25", "0.5", "0.75"])
         axes.set_title(model, fontsize=9, loc="center", parse_math=False)
     _label_outer_panels(panels, columns=3)
@@ -271,8 +280,8 @@ def reliability(curves: Mapping[str, pd.DataFrame], *, title: str) -> Figure:
 def word_importance(table: pd.DataFrame, *, title: str) -> Figure:
     """Draw a comment, each word on a coloured ground, and below it how many points of 100 it moves the probability.
 
-    `table` is that of `utils.evaluation.occlusion`. Orange words speak for "controversial", blue ones against it; the
-    stronger the colour the larger the change.
+    `table` is that of `utils.evaluation.occlusion`. Orange words speak for the class followed, blue ones against it;
+    the stronger the colour the larger the change.
     """
     width = 7.5
     largest = max(float(table["change"].abs().max()), 1e-9)

@@ -23,13 +23,7 @@ FIGURES = {
     "comparison_reliability": "Reliability on test",
     "comparison_learning_curve": "AUROC by number of labelled training comments",
 }
-SCORES = {
-    "auroc": "AUROC",
-    "macro_f1": "macro F1",
-    "accuracy": "accuracy",
-    "recall_1": "recall 1",
-    "recall_0": "recall 0",
-}
+SCORES = {"auroc": "AUROC", "macro_f1": "macro F1", "accuracy": "accuracy"}  # then the recall of every class
 
 
 def write_results(run_folder: Path, folder: Path, *, command: str) -> Path:
@@ -93,15 +87,22 @@ def markdown(record: Mapping[str, Any], folder: Path) -> str:
     """Return the record as a page: sizes, scores with intervals, differences, label budgets, times, figures."""
     labelling, bootstrap = record["labelling"], record["bootstrap"]
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    rule = "The labels are those of the file"
+    if labelling:
+        rule = (
+            f"Band {labelling['band']}, confidence level {labelling['confidence_level']}, at least "
+            f"{labelling['min_votes']} votes"
+        )
+    # Of more than two classes the table of the splits has the share of each.
+    prevalence = "" if record["prevalence"] is None else f"Prevalence {record['prevalence']:.1%}. "
     parts = [
         f"# Results: {folder.name}",
         f"Written by `python -m utils.results` from a run of\n\n```sh\n{record['command']}\n```",
         f"on {record['machine']}; {versions}. Dataset file `{record['dataset']}`, "
-        f"SHA-256 `{record['dataset_sha256']}`. Band {labelling['band']}, confidence level "
-        f"{labelling['confidence_level']}, at least {labelling['min_votes']} votes; seed {record['seed']}. "
+        f"SHA-256 `{record['dataset_sha256']}`. {rule}; seed {record['seed']}. "
         f"Every parameter stands in `{folder.name}.json`.",
         "## Labelled comments in each split\n\n" + _table(record["splits"]),
-        f"## Scores on test\n\nPrevalence {record['prevalence']:.1%}. Intervals: {bootstrap['samples']:,} bootstrap "
+        f"## Scores on test\n\n{prevalence}Intervals: {bootstrap['samples']:,} bootstrap "
         f"draws of whole groups, {bootstrap['confidence_level']:.0%}. Averages over the seeds named.\n\n"
         + _scores(record),
     ]
@@ -121,10 +122,13 @@ def markdown(record: Mapping[str, Any], folder: Path) -> str:
 
 def _scores(record: Mapping[str, Any]) -> str:
     intervals = {(row["model"], row["metric"]): row for row in record["intervals"]}
+    named = {metric for _, metric in intervals if metric.startswith("recall_")}
+    recalls = sorted(named, key=lambda metric: int(metric.removeprefix("recall_")), reverse=True)
+    shown = SCORES | {metric: metric.replace("_", " ") for metric in recalls}
     rows = []
     for score in record["scores"]:
         row = {"model": score["model"], "seeds": score["seeds"]}
-        for metric, name in SCORES.items():
+        for metric, name in shown.items():
             interval = intervals[score["model"], metric]
             row[name] = f"{interval['score']:.3f} ({interval['low']:.3f} to {interval['high']:.3f})"
         rows.append(row)

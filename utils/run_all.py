@@ -300,7 +300,7 @@ def prepare_run(
     run_dir: str | os.PathLike[str],
     *,
     dataset: str,
-    columns: Mapping[str, str],
+    columns: Mapping[str, str | None],
     seed: int,
     needs: Sequence[str] = (),
 ) -> Run:
@@ -336,7 +336,7 @@ def prepare_run(
 
 
 def missing_notebooks(
-    run_dir: str | os.PathLike[str], *, dataset: str, columns: Mapping[str, str], seed: int, needs: Sequence[str]
+    run_dir: str | os.PathLike[str], *, dataset: str, columns: Mapping[str, str | None], seed: int, needs: Sequence[str]
 ) -> list[str]:
     """Return the notebooks `prepare_run` must run first, in order."""
     folder = repository_path(run_dir)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from utils.classes import CONTROVERSY, probability_columns
 from utils.files import atomic_path, remove, repository_path, sha256_of
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ PREDICTION_TYPES = {
     "label_budget": "Int32",
     "tuning": "string",
     "label": "int8",
-    "probability": "float64",
 }
 
 
@@ -65,14 +65,22 @@ class Run:
     seed : int
         Seed of the split and of the models.
     labelling : dict
-        `band` [low, high], `confidence_level`, `min_votes`.
+        `band` [low, high], `confidence_level`, `min_votes`; empty where the file brought its labels.
+    class_names : tuple of str
+        The name of each class, in the order of the codes in `label`.
     """
 
     folder: Path
     dataset: str
-    columns: dict[str, str]
+    columns: dict[str, str | None]
     seed: int
     labelling: dict[str, Any]
+    class_names: tuple[str, ...] = CONTROVERSY
+
+    @property
+    def prediction_types(self) -> dict[str, str]:
+        """Columns of `predictions/<model>.parquet` and their types."""
+        return PREDICTION_TYPES | dict.fromkeys(probability_columns(self.class_names), "float64")
 
     @property
     def comments_path(self) -> Path:
@@ -108,9 +116,10 @@ def start_run(
     *,
     dataset: str,
     dataset_sha256: str,
-    columns: Mapping[str, str],
+    columns: Mapping[str, str | None],
     seed: int,
     labelling: Mapping[str, Any],
+    class_names: Sequence[str] = CONTROVERSY,
 ) -> Run:
     """Write `run.json` anew and return the run; notebook 01 calls it.
 
@@ -129,6 +138,7 @@ def start_run(
         settings = {"dataset": dataset, "columns": dict(columns), "seed": seed, "labelling": dict(labelling)}
         record = {
             **settings,
+            "class_names": list(class_names),
             "dataset_sha256": dataset_sha256,
             "versions": _versions(),
             "checkpoints": record.get("checkpoints", {}),
@@ -142,7 +152,7 @@ def start_run(
     return _run(folder, record)
 
 
-def open_run(run_dir: str | os.PathLike[str], *, dataset: str, columns: Mapping[str, str], seed: int) -> Run:
+def open_run(run_dir: str | os.PathLike[str], *, dataset: str, columns: Mapping[str, str | None], seed: int) -> Run:
     """Return the run that notebook 01 made in `run_dir`; notebooks 02 to 05 call it through `prepare_run`.
 
     Raises
@@ -262,28 +272,35 @@ def save_predictions(
     model : str
         A model that `begin_model` registered.
     rows : DataFrame
-        Labelled validation and test rows with `id`, `group`, `split`, `label` (0 or 1) and `probability`
-        (float in [0, 1], that the comment is controversial).
+        Labelled validation and test rows with `id`, `group`, `split`, `label` (0 to K - 1) and, as floats in [0, 1],
+        the columns of `utils.classes.probability_columns`: `probability`, that of class 1 (controversial), where there
+        are two classes, else `probability_<name>` for each.
     seed, label_budget, tuning, fold
         The setting: `label_budget` None means all labels, `tuning` is "full", "last-layers" or "frozen".
 
     Raises
     ------
     ValueError
-        A probability is missing or outside [0, 1], or a label is neither 0 nor 1; the first bad row is named.
+        A column of probabilities is missing, a probability is missing or outside [0, 1], or a label is not one of 0 to
+        K - 1; the first bad row is named.
     """
-    bad = ~(rows["probability"].between(0, 1) & rows["label"].isin([0, 1])).to_numpy()
+    columns = probability_columns(run.class_names)
+    if not set(columns) <= set(rows):
+        raise ValueError(f"rows must have {', '.join(columns)} for the classes {', '.join(run.class_names)}")
+    known = rows["label"].isin(range(len(run.class_names)))
+    bad = ~(rows[columns].ge(0) & rows[columns].le(1)).all(axis=1).to_numpy() | ~known.to_numpy()
     if bad.any():
         row = rows.iloc[int(bad.argmax())]
+        stated = ", ".join(f"{name} {row[name]}" for name in columns)
         raise ValueError(
-            f"rows: id {row['id']} has label {row['label']} and probability {row['probability']}; "
-            "labels must be 0 or 1 and probabilities in [0, 1]"
+            f"rows: id {row['id']} has label {row['label']} and {stated}; "
+            f"labels must be 0 to {len(run.class_names) - 1} and probabilities in [0, 1]"
         )
     setting = {"fold": fold, "seed": seed, "label_budget": label_budget, "tuning": tuning}
-    table = rows.assign(**setting)[list(PREDICTION_TYPES)].astype(PREDICTION_TYPES)
+    table = rows.assign(**setting)[list(run.prediction_types)].astype(run.prediction_types)
     path = run.predictions_path(model)
     if path.exists():
-        earlier = pd.read_parquet(path).astype(PREDICTION_TYPES)
+        earlier = pd.read_parquet(path).astype(run.prediction_types)
         earlier = earlier[~_same_setting(earlier, fold, seed, label_budget, tuning)]
         table = pd.concat([earlier, table], ignore_index=True)
     with atomic_path(path) as temporary:
@@ -320,11 +337,11 @@ def read_predictions(run: Run) -> pd.DataFrame:
         if entry["comments"] != comments_hash:
             print(f"{model}: left out, its predictions belong to other comments or labels; run its notebook again.")
             continue
-        tables.append(pd.read_parquet(path).astype(PREDICTION_TYPES).assign(model=model))
+        tables.append(pd.read_parquet(path).astype(run.prediction_types).assign(model=model))
     if not tables:
-        return pd.DataFrame(columns=["model", *PREDICTION_TYPES])
+        return pd.DataFrame(columns=["model", *run.prediction_types])
     table = pd.concat(tables, ignore_index=True)
-    return table[["model", *PREDICTION_TYPES]]
+    return table[["model", *run.prediction_types]]
 
 
 def _register(
@@ -371,7 +388,8 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _run(folder: Path, record: Mapping[str, Any]) -> Run:
-    return Run(folder, record["dataset"], record["columns"], record["seed"], record["labelling"])
+    class_names = tuple(record.get("class_names", CONTROVERSY))  # folders made by earlier versions have none
+    return Run(folder, record["dataset"], record["columns"], record["seed"], record["labelling"], class_names)
 
 
 def _versions() -> dict[str, str]:

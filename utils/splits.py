@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
+from utils.classes import CONTROVERSY
+
 SHINGLE_LENGTH = 4
 BANDS, BAND_SIZE = 12, 6
 SHORTEST_COMPARED = 20
@@ -166,23 +168,33 @@ def check_fractions(fractions: Sequence[float]) -> None:
         raise ValueError(f"fractions: {fractions!r} must be three positive numbers that add up to 1")
 
 
-def check_enough_labels(comments: pd.DataFrame) -> None:
-    """Raise TooFewLabelsError unless each split has enough labelled comments of both classes.
+def check_enough_labels(comments: pd.DataFrame, *, class_names: Sequence[str] = CONTROVERSY) -> None:
+    """Raise TooFewLabelsError unless each split has enough labelled comments of every class.
 
     Parameters
     ----------
     comments : DataFrame
         `label` and `split`.
+    class_names : sequence of str
+        The name of each class, in the order of the codes in `label`.
     """
     counts = comments.groupby(["split", "label"]).size()
     for split, fewest in FEWEST_LABELS.items():
-        for label, name in ((1, "controversial"), (0, "non-controversial")):
+        for label, name in reversed(list(enumerate(class_names))):
             count = int(counts.get((split, label), 0))
-            if count < fewest:
+            if count >= fewest:
+                continue
+            if tuple(class_names) == CONTROVERSY:
                 raise TooFewLabelsError(
                     f"the {split} split has {count} {name} comments and {fewest} are needed: more comments, "
                     "a lower MIN_VOTES, a wider BAND or a lower CONFIDENCE_LEVEL in notebook 01 give more"
                 )
+            labelled = int((comments["label"] == label).sum())
+            raise TooFewLabelsError(
+                f"the {split} split has {count} comments with label {name!r} and {fewest} are needed (the file has "
+                f"{labelled}): label more of them, give the class another one's label or none, or, if they stand in "
+                "few groups, try another SEED"
+            )
 
 
 def _compared(text: str) -> str:

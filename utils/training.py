@@ -58,37 +58,43 @@ def _name_dropout_algorithm() -> None:
         tf.nn.experimental.stateless_dropout = functools.partial(dropout, rng_alg="philox")
 
 
-def class_weights(labels: ArrayLike) -> dict[int, float]:
-    """Weight the two classes so that each adds the same total to the loss.
+def class_weights(labels: ArrayLike, *, num_classes: int = 2) -> dict[int, float]:
+    """Weight the classes so that each adds the same total to the loss.
 
-    The weight of class c is N / (2 N_c), as in scikit-learn's ``class_weight="balanced"``; the mean weight
+    The weight of class c is N / (K N_c), as in scikit-learn's ``class_weight="balanced"``; the mean weight
     over the comments is 1, so the learning rate keeps its meaning.
 
     Parameters
     ----------
     labels : array_like of int, shape (N,)
-        1 controversial, 0 non-controversial. Undecided comments (-1) must have been dropped.
+        0 to K - 1. Undecided comments (-1) must have been dropped.
+    num_classes : int
+        K.
 
     Returns
     -------
     dict of int to float
-        ``{0: weight of class 0, 1: weight of class 1}``.
+        ``{0: weight of class 0, 1: weight of class 1, ...}``.
 
     Raises
     ------
     ValueError
-        If a label is neither 0 nor 1 (the message names the first one), or if a class has no comment.
+        If a label is not one of 0 to K - 1 (the message names the first one), or if a class has no comment.
     """
     array = np.asarray(labels)
     if array.ndim != 1:
         raise ValueError(f"labels must be one-dimensional, got shape {array.shape}")
-    wrong = np.flatnonzero((array != 0) & (array != 1))
+    wrong = np.flatnonzero(~np.isin(array, np.arange(num_classes)))
     if len(wrong):
-        raise ValueError(f"labels must be 0 or 1, got {array[wrong[0]]} at index {wrong[0]}; drop undecided comments")
-    counts = np.bincount(array.astype(np.int64), minlength=2)
+        raise ValueError(
+            f"labels must be {'0 or 1' if num_classes == 2 else f'0 to {num_classes - 1}'}, got {array[wrong[0]]} at "
+            f"index {wrong[0]}; drop undecided comments"
+        )
+    counts = np.bincount(array.astype(np.int64), minlength=num_classes)
     if not counts.all():
-        raise ValueError(f"labels has no comment of class {int(np.argmin(counts))}; both classes are needed")
-    return {label: len(array) / (2 * int(counts[label])) for label in (0, 1)}
+        needed = "both classes" if num_classes == 2 else f"all {num_classes} classes"
+        raise ValueError(f"labels has no comment of class {int(np.argmin(counts))}; {needed} are needed")
+    return {label: len(array) / (num_classes * int(count)) for label, count in enumerate(counts)}
 
 
 @keras.saving.register_keras_serializable(package="controversial_comments")
