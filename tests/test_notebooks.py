@@ -563,3 +563,85 @@ def test_kcberts_full_size_takes_two_steps_in_every_fit_of_the_notebook(
     assert [len(scores["history"]["mean_losses"]) for scores in metrics(tmp_path / "run").values()] == [2]
     assert np.isfinite(rows["probability"]).all()
     assert_the_saved_classifier_predicts_the_same(tmp_path / "run", tables)
+
+
+# ----------------------------------------------------------------------------- a task of one's own
+
+OWN_TASK = ["01_labelling", "02_text_cnn_word2vec", "04_mini_finetuning", "05_model_comparison"]
+QUICK = {
+    "02_text_cnn_word2vec": {"VARIANTS": ["static"], "EPOCHS": 1, "WORD2VEC_DIM": 20},
+    "04_mini_finetuning": {"EPOCHS": 1, "BATCH_SIZE": 16, "MAX_LENGTH": 16},
+    "05_model_comparison": {"BOOTSTRAP_SAMPLES": 50},
+}
+
+
+@pytest.fixture(scope="session")
+def own_task(tmp_path_factory) -> Path:
+    """Three classes in a file of texts and labels, through the profile `labels`, each model barely trained."""
+    folder = tmp_path_factory.mktemp("own-task")
+    opinions = pd.read_csv(ROOT / "data" / "sample_opinions.csv").head(900)
+    opinions.rename(columns={"text": "댓글", "label": "라벨"}).to_csv(folder / "mine.csv", index=False)
+    steps = yaml.safe_load((ROOT / "notebooks/profiles/labels.yaml").read_text(encoding="utf-8"))
+    for step in steps:
+        step["parameters"] = step["parameters"] | QUICK.get(step["name"], {})
+    (folder / "quick.yaml").write_text(yaml.safe_dump(steps, allow_unicode=True), encoding="utf-8")
+    arguments = ["--dataset", str(folder / "mine.csv"), "--run-dir", str(folder / "run")]
+    result = run_all("--profile", str(folder / "quick.yaml"), *arguments)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+    return folder / "run"
+
+
+@pytest.mark.notebooks
+def test_a_file_of_texts_and_labels_goes_through_the_notebooks(own_task):
+    assert {path.stem for path in own_task.glob("*.ipynb")} == set(OWN_TASK)
+    warned = {name: notebooks.problems(read(own_task / f"{name}.ipynb")) for name in OWN_TASK}
+    assert warned == {name: [] for name in OWN_TASK}
+    assert {"majority", "tfidf-logreg", "text-cnn-static", "bert-mini"} <= set(metrics(own_task))
+
+
+@pytest.mark.notebooks
+def test_the_classes_of_the_file_are_codes_in_the_table_and_names_in_the_record(own_task):
+    record = json.loads((own_task / "run.json").read_text(encoding="utf-8"))
+    assert record["class_names"] == ["반대", "중립", "찬성"]
+    comments = pd.read_parquet(own_task / "comments.parquet")
+    names = comments["label"].map({-1: "", **dict(enumerate(record["class_names"]))})
+    assert names.tolist() == comments["label_given"].fillna("").tolist()
+    assert comments["label"].eq(-1).any()
+
+
+@pytest.mark.notebooks
+def test_cells_about_votes_or_two_classes_say_why_they_do_nothing(own_task):
+    skipped = {}
+    for name in OWN_TASK:
+        cells = [cell for cell in read(own_task / f"{name}.ipynb").cells if cell.cell_type == "code"]
+        printed = {cell.id: "".join(output.get("text", "") for output in cell.outputs) for cell in cells}
+        skipped[name] = {cell.id for cell in cells if cell.source.startswith("# Needs ")}
+        assert {cell_id for cell_id, text in printed.items() if text.startswith("Skipped: ")} == skipped[name]
+    assert "vote-histogram" in skipped["01_labelling"]
+    assert {"threshold", "reliability"} <= skipped["05_model_comparison"]
+
+
+@pytest.mark.notebooks
+def test_every_model_gives_each_class_a_probability(own_task):
+    columns = ["probability_반대", "probability_중립", "probability_찬성"]
+    for model, rows in predictions(own_task).items():
+        assert list(rows)[-3:] == columns, model
+        np.testing.assert_allclose(rows[columns].sum(axis=1), 1, atol=1e-5)
+    comparison = json.loads((own_task / "comparison.json").read_text(encoding="utf-8"))
+    assert {"recall_0", "recall_1", "recall_2", "macro_f1", "auroc"} <= {
+        row["metric"] for row in comparison["intervals"]
+    }
+    best = max(comparison["scores"], key=lambda score: score["macro_f1"])
+    assert best["macro_f1"] > 0.5  # three invented opinions are easy to tell; guessing gives a third
+
+
+@pytest.mark.notebooks
+@pytest.mark.parametrize("model", ["tfidf-logreg", "text-cnn-static", "bert-mini-fine-tuned"])
+def test_the_saved_classifiers_know_their_classes(own_task, model):
+    classifier = load_classifier(own_task / "models" / model)
+    assert classifier.class_names == ("반대", "중립", "찬성")
+    comments = pd.read_parquet(own_task / "comments.parquet").set_index("id")["text"]
+    rows = predictions(own_task)[model.removesuffix("-fine-tuned")].query("tuning == 'full'")
+    again = classifier.predict_proba(comments[rows["id"]])
+    assert again.dtype == np.float32
+    np.testing.assert_allclose(again, rows.filter(like="probability_"), atol=1e-4)
