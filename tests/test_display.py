@@ -1,6 +1,7 @@
 """Comments are other people's text: wherever one is shown, its HTML is shown as text.
 
-Pandas escapes what it displays, so the notebooks show comments in its tables and by no other way to HTML.
+Pandas escapes what it displays, so the notebooks show comments in its tables and by no other way to HTML, but for one:
+`utils.explain` paints the words of a comment. tests/test_explain.py says that it escapes them.
 """
 
 import ast
@@ -25,6 +26,7 @@ UNESCAPED_NAMES = {"HTML", "Markdown", "Latex", "Javascript", "SVG", "IFrame", "
     *("publish_display_data", "to_html", "Styler"),
     *("_repr_html_", "_repr_markdown_", "_repr_latex_", "_repr_mimebundle_"),
 }
+ESCAPES_BY_ITSELF = {ROOT / "utils" / "explain.py": {"_repr_html_", "HTML"}}
 
 
 def code_of(path: Path) -> str:
@@ -50,7 +52,7 @@ def unescaped(code: str) -> set[str]:
 
 @pytest.mark.parametrize("path", [*NOTEBOOKS, *MODULES], ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_shows_a_string_as_html(path):
-    assert unescaped(code_of(path)) == set()
+    assert unescaped(code_of(path)) == ESCAPES_BY_ITSELF.get(path, set())
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from utils.evaluation import (
     cluster_bootstrap,
     compared_settings,
     expected_calibration_error,
-    occlusion,
     paired_differences,
     probability_of,
     reliability_curve,
@@ -414,40 +413,6 @@ def test_the_chosen_threshold_has_the_best_macro_f1_of_all():
 def test_of_equally_good_thresholds_the_one_nearest_a_half_is_chosen():
     # 0.2 (one false alarm) and 0.75 (one miss) both have macro F1 (4/5 + 2/3) / 2.
     assert choose_threshold([0, 1, 0, 1], [0.1, 0.3, 0.6, 0.9]) == pytest.approx(0.75)
-
-
-# Occlusion
-
-
-def count_of_a(texts):
-    """A stand-in classifier: each 가 adds 0.1 to the probability."""
-    positive = np.array([0.1 * text.count("가") for text in texts])
-    return np.stack([1 - positive, positive], axis=1)
-
-
-def test_a_word_s_change_is_what_the_probability_loses_without_it():
-    table = occlusion(count_of_a, "가가 나다  가")
-    assert table["word"].tolist() == ["가가", "나다", "가"]
-    assert table["change"].tolist() == pytest.approx([0.2, 0.0, 0.1])
-    assert table["without"].tolist() == pytest.approx([0.1, 0.3, 0.2])
-    assert ["가가 나다  가"[a:b] for a, b in zip(table["start"], table["end"], strict=True)] == ["가가", "나다", "가"]
-
-
-def test_only_the_word_itself_is_left_out_even_where_it_stands_twice():
-    seen = []
-    occlusion(lambda texts: seen.extend(texts) or count_of_a(texts), "a b  a")
-    assert seen == ["a b  a", "b  a", "a a", "a b  "]
-
-
-def test_a_replacement_stands_in_the_word_s_place():
-    seen = []
-    occlusion(lambda texts: seen.extend(texts) or count_of_a(texts), "a.b c", replacement=r"\1")
-    assert seen == ["a.b c", r"\1 c", r"a.b \1"]
-
-
-def test_a_text_without_words_is_refused():
-    with pytest.raises(ValueError, match="no word to leave out"):
-        occlusion(count_of_a, " \n ")
 
 
 # More than two classes

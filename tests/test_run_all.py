@@ -169,6 +169,30 @@ def test_a_run_leaves_the_executed_notebook_and_its_time(toy_notebook, profile, 
     assert f"Everything is in {folder}" in out
 
 
+PROGRESS = """
+import sys
+from pathlib import Path
+from utils.environment import check_environment
+from utils.explain import can_show_widgets
+check_environment(Path.cwd())
+from tqdm.auto import tqdm
+print("widgets:", can_show_widgets())
+for _ in tqdm(range(2), file=sys.stdout):
+    pass
+"""
+
+
+def test_a_run_saves_no_widget_even_when_started_from_an_open_notebook(toy_notebook, profile, tmp_path, monkeypatch):
+    monkeypatch.setenv("JPY_SESSION_NAME", "open.ipynb")
+    folder = tmp_path / "run"
+    assert run_all.main(["--profile", profile(step(toy_notebook(PROGRESS))), "--run-dir", str(folder)]) == 0
+    executed = nbformat.read(folder / "toy.ipynb", as_version=4)
+    assert "widgets" not in executed.metadata
+    outputs = executed.cells[-1].outputs
+    assert {output.output_type for output in outputs} == {"stream"}
+    assert "widgets: False" in outputs[0].text
+
+
 FAILURES = {
     "an error": ("def f():\n    raise ValueError('row 3 is wrong')\nf()", "ValueError: row 3 is wrong"),
     "a user's error": ("class RunFolderError(ValueError): pass\nraise RunFolderError('Use another.')", "Use another."),

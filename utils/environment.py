@@ -1,5 +1,6 @@
 """What the notebooks need installed, checked in their setup cell before anything slow is imported."""
 
+import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -7,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 PYTHONS = ((3, 11), (3, 13))
+UNATTENDED = "TUTORIAL_UNATTENDED"  # set in the environment where a program runs the notebooks and nobody looks on
 # Distribution -> the first version that will do, and why.
 NEEDED = {
     "tensorflow": (2, 20),
@@ -45,7 +47,10 @@ def check_environment(root: Path, *, in_colab: bool = False) -> None:
     if trouble:
         remedy = "choose Runtime > Disconnect and delete runtime, then run this cell" if in_colab else "run make setup"
         raise SystemExit(f"{trouble}: {remedy}, and start the notebook again.")
-    warnings.filterwarnings("ignore", message="IProgress not found")  # text progress bars are wanted here
+    if os.environ.get(UNATTENDED):
+        # A widget would be dead in the saved notebook, and its state keeps GitHub from showing it.
+        sys.modules["ipywidgets"] = None  # type: ignore[assignment]
+    warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm shows text bars where there are no widgets
     python = ".".join(map(str, sys.version_info[:3]))
     print(", ".join([f"Python {python}", *(f"{name} {metadata.version(name)}" for name in SHOWN)]))
 

@@ -1,4 +1,4 @@
-"""Scores of a classifier, how sure they are, and what moves a single prediction.
+"""Scores of a classifier, and how sure they are.
 
 Where labels come from votes class 1 is controversial (논쟁), class 0 is not. Explained in notebook 05.
 
@@ -9,9 +9,8 @@ that of class 1, where there are two classes, else ``probability_<name>`` for ea
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -479,51 +478,6 @@ def paired_differences(
         }
     )
     return table.sort_values("difference", ascending=False).rename_axis("model").reset_index()
-
-
-def occlusion(
-    predict_proba: Callable[[list[str]], ArrayLike], text: str, *, replacement: str = "", positive: int = 1
-) -> pd.DataFrame:
-    """Leave out one word (eojeol, 어절) after the other and see how far the probability moves.
-
-    Parameters
-    ----------
-    predict_proba : callable
-        Takes a list of texts, gives probabilities of shape (N, K): any classifier of `utils.classifier`.
-    text : str
-        The comment. Words are what white space separates.
-    replacement : str
-        What stands in a word's place. The empty string takes the word and the space after it out.
-    positive : int
-        The column whose probability is followed.
-
-    Returns
-    -------
-    DataFrame
-        One row per word: ``word``, ``start`` and ``end`` (its place in `text`), ``without`` (the probability without
-        it) and ``change`` (probability with it minus without it): positive where the word speaks for the class.
-        Source: Zeiler and Fergus (2014), for pictures; Li, Monroe and Jurafsky (2016), for words.
-
-    Raises
-    ------
-    ValueError
-        If `text` has no word.
-    """
-    spans = [match.span() for match in re.finditer(r"\S+", text)]
-    if not spans:
-        raise ValueError(f"text {text!r} has no word to leave out")
-    rests = [replacement + text[end:] if replacement else text[end:].lstrip() for _, end in spans]
-    occluded = [text[:start] + rest for (start, _), rest in zip(spans, rests, strict=True)]
-    probability = np.asarray(predict_proba([text, *occluded]), dtype=float)[:, positive]
-    return pd.DataFrame(
-        {
-            "word": [text[start:end] for start, end in spans],
-            "start": [start for start, _ in spans],
-            "end": [end for _, end in spans],
-            "without": probability[1:],
-            "change": probability[0] - probability[1:],
-        }
-    )
 
 
 def check_label_and_probability(label: ArrayLike, probability: ArrayLike) -> tuple[NDArray[np.int64], FloatArray]:

@@ -21,6 +21,7 @@ from papermill.engines import Engine, NotebookExecutionManager, papermill_engine
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import execute_notebook
 
+from utils.environment import UNATTENDED
 from utils.files import ROOT, shown
 
 SILENCE_SECONDS = 60
@@ -169,7 +170,7 @@ class WatchedEngine(Engine):
         client.watch = watch
         try:
             with kernel_log.open("wb") as log:
-                return client.execute(stderr=log)
+                return client.execute(stderr=log, env=os.environ | {UNATTENDED: "1"})
         finally:
             watch.end_kernel(signal.SIGKILL)
             if kernel_log.exists() and kernel_log.stat().st_size == 0:

@@ -280,7 +280,7 @@ def reliability(curves: Mapping[str, pd.DataFrame], *, title: str, class_name: s
 def word_importance(table: pd.DataFrame, *, title: str) -> Figure:
     """Draw a comment, each word on a coloured ground, and below it how many points of 100 it moves the probability.
 
-    `table` is that of `utils.evaluation.occlusion`. Orange words speak for the class followed, blue ones against it;
+    `table` is that of `utils.explain.occlusion`. Orange words speak for the class followed, blue ones against it;
     the stronger the colour the larger the change.
     """
     width = 7.5
