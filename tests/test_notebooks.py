@@ -18,6 +18,7 @@ import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from sklearn.metrics import roc_auc_score
 
+from tests.runs import run_all, runs_folder
 from utils import notebooks
 from utils.classifier import load_classifier
 from utils.files import ROOT
@@ -421,25 +422,6 @@ def test_a_notebook_out_of_order_or_with_widgets_has_problems():
 
 
 # ----------------------------------------------------------------------------- end to end
-
-
-def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where runs go: the folder TEST_RUNS names (CI keeps it), or a temporary one."""
-    return ROOT / os.environ["TEST_RUNS"] if os.environ.get("TEST_RUNS") else tmp_path_factory.mktemp("runs")
-
-
-def run_all(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "utils.run_all", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
-@pytest.fixture(scope="session")
-def test_run(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """The five notebooks on the `test` profile."""
-    folder = runs_folder(tmp_path_factory) / "test"
-    result = run_all("--profile", "test", "--run-dir", str(folder))
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
-    return folder, result
 
 
 def metrics(folder: Path) -> dict[str, dict]:
