@@ -99,6 +99,12 @@ def test_training_curves_draw_training_dashed_and_validation_solid():
     assert lines["rand, validation"].get_ydata().tolist() == [0.7, 0.6]
 
 
+def test_training_curves_of_a_single_epoch_have_no_ticks_between_epochs():
+    figure = plots.training_curves({"rand": {"loss": [0.7]}}, title="One epoch", metrics=["loss"])
+    draw(figure)
+    assert [tick for tick in figure.axes[0].get_xticks() if tick != round(tick)] == []
+
+
 def test_every_word_stands_on_the_map_even_with_dollar_signs():
     figure = plots.word_map([[0, 0], [1, 1]], ["급식", "$100$"], title="Prices", topics=["학교", "돈"])
     draw(figure)

@@ -104,6 +104,13 @@ def test_a_notebook_must_have_a_parameters_cell_of_literals(toy_notebook, cells)
         run_all.notebook_parameters(toy_notebook(parameters=cells))
 
 
+def test_a_profile_is_named_without_its_folder(toy_notebook, profile, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run_all, "run_profile", lambda steps, folder: "")
+    path = profile(step(toy_notebook()))
+    assert run_all.main(["--profile", path, "--run-dir", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out.startswith(f"Profile profile: 1 notebook into {tmp_path / 'run'}\n")
+
+
 def test_two_steps_may_not_write_the_same_notebook(toy_notebook, profile, capsys):
     path = profile(step(toy_notebook()), step(toy_notebook()))
     assert "two steps are named 'toy'" in stopped_with(capsys, "--profile", path)

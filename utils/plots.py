@@ -149,7 +149,7 @@ def training_curves(
                 if len(values):
                     axes.plot(steps, values, style, color=colour, marker="o", markersize=3, label=f"{name}, {part}")
         axes.set(xlabel=xlabel, ylabel=metric.replace("_", " "))
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     figure.legend(*panels[0][-1].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     return figure

@@ -407,7 +407,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(_plan_text(steps))
             return 0
         check_run_folder(run_folder)
-        print(f"Profile {options.profile}: {len(steps)} notebooks into {shown(run_folder)}", flush=True)
+        count = f"{len(steps)} notebook{'s' if len(steps) > 1 else ''}"
+        print(f"Profile {Path(options.profile).stem}: {count} into {shown(run_folder)}", flush=True)
         report = run_profile(steps, run_folder)
     except ProfileError as error:
         print(f"Stopped: {error}", file=sys.stderr)
