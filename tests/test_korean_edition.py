@@ -109,6 +109,15 @@ def test_every_cell_is_korean_and_keeps_code_formulas_and_section_numbers(name):
 
 
 @every_notebook
+def test_lists_and_tables_have_as_many_lines_as_the_english_ones(name):
+    lines = {"bullets": r"(?m)^ *[*-] ", "numbered": r"(?m)^ *\d+\. ", "table rows": r"(?m)^\|"}
+    translations = prose(korean(name))
+    for cell_id, source in prose(english(name)).items():
+        expected = {kind: len(re.findall(line, source)) for kind, line in lines.items()}
+        assert {kind: len(re.findall(line, translations[cell_id])) for kind, line in lines.items()} == expected, cell_id
+
+
+@every_notebook
 def test_emphasis_is_not_broken_by_a_particle(name):
     """Markdown does not close `**...)**` before a letter, so that the asterisks of `**뜻(meaning)**은` would show."""
     for cell_id, source in prose(korean(name)).items():
