@@ -10,6 +10,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from site_source.pages import base_address
+
 ROOT = Path(__file__).resolve().parents[1]
 # Attributes through which a browser loads something by itself.
 LOADED = {"src", "srcset", "poster", "data", "background"}
@@ -18,8 +20,10 @@ NAMED = {"canonical", "alternate", "next", "prev", "search", "index", "author", 
 STYLE_REQUEST = re.compile(r"@import\s+(?:url\()?\s*[\"']?([^\"')\s;]+)|url\(\s*[\"']?([^\"')]+)", re.IGNORECASE)
 SCRIPT_REQUEST = re.compile(r"(?:import\s*\(?|from|fetch\(|src\s*=|importScripts\()\s*[\"'`]((?:https?:)?//[^\"'`]+)")
 REQUIRED = ("title", "description", "og:title", "og:description", "og:image", "og:url")
-# The theme's search page has no text of its own to describe.
-WITHOUT_METADATA = ("search.html",)
+# Shown in place of any address, so its links start at the root of the host.
+NOT_FOUND = "404.html"
+# Pages without a text of their own to describe.
+WITHOUT_METADATA = ("search.html", NOT_FOUND)
 
 
 class PageReader(HTMLParser):
@@ -119,23 +123,38 @@ def _page_faults(path: Path, page: PageReader, readers: dict[Path, PageReader], 
     return found
 
 
+def _target(address: str, path: Path, site: Path) -> Path | None:
+    """Return the file in the site that an address on a page leads to, None for one that works from nowhere.
+
+    Addresses are relative, except on the page for unknown addresses.
+    """
+    prefix = urlsplit(base_address()).path if path == site / NOT_FOUND else ""
+    if not address.startswith(prefix) or (address.startswith("/") and not prefix):
+        return None
+    folder = site if prefix else path.parent
+    return (folder / unquote(address.removeprefix(prefix))).resolve()
+
+
 def _load_faults(request: str, path: Path, site: Path) -> list[str]:
     if request.startswith(("data:", "#")):
         return []
     if urlsplit(request).scheme or request.startswith("//"):
         return [f"loads {request}"]
-    target = (path.parent / unquote(urlsplit(request).path)).resolve()
-    return [] if target.is_file() and target.is_relative_to(site.resolve()) else [f"loads {request}: no such file"]
+    target = _target(urlsplit(request).path, path, site)
+    found = target is not None and target.is_file() and target.is_relative_to(site.resolve())
+    return [] if found else [f"loads {request}: no such file"]
 
 
 def _link_faults(link: str, path: Path, readers: dict[Path, PageReader], site: Path) -> list[str]:
     parts = urlsplit(link)
     if parts.scheme or link.startswith("//"):
         return []
-    target = (path.parent / unquote(parts.path)).resolve() if parts.path else path.resolve()
-    page = readers.get(site / target.relative_to(site.resolve())) if target.is_relative_to(site.resolve()) else None
+    target = _target(parts.path, path, site) if parts.path else path.resolve()
+    page = None
+    if target is not None and target.is_relative_to(site.resolve()):
+        page = readers.get(site / target.relative_to(site.resolve()))
     if page is None:
-        return [] if target.is_file() and not parts.path.startswith("/") else [f"link {link} leads to no page"]
+        return [] if target is not None and target.is_file() else [f"link {link} leads to no page"]
     if parts.fragment and unquote(parts.fragment) not in page.anchors:
         return [f"link {link} leads to no anchor"]
     return []

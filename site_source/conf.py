@@ -5,6 +5,7 @@ import sys
 from datetime import date
 from html import escape
 from pathlib import Path
+from urllib.parse import urlsplit
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -25,6 +26,11 @@ extensions = [
     "sphinx_sitemap",
     "sphinx.ext.githubpages",
 ]
+# GitHub Pages answers every unknown address with the 404.html at the top, whatever the language.
+if language == "en":
+    extensions.append("notfound.extension")
+    notfound_urls_prefix = urlsplit(site_pages.base_address()).path
+    notfound_context = site_pages.not_found()
 root_doc = "index"
 nitpicky = True
 # The committed outputs are what a reader sees; nothing runs here.
@@ -41,6 +47,7 @@ html_theme = "furo"
 pygments_dark_style = "github-dark"
 html_static_path = [str(HERE / "static")]
 html_css_files = ["site.css"]
+html_favicon = str(HERE / "static" / "icon.svg")
 html_copy_source = False
 html_show_sourcelink = False
 html_use_index = False
@@ -64,7 +71,7 @@ ogp_custom_meta_tags = [
 
 # Two editions in two folders: the address has no language or version part of Sphinx's own.
 sitemap_url_scheme = "{link}"
-sitemap_excludes = ["search.html", "genindex.html"]
+sitemap_excludes = ["search.html", "genindex.html", "404.html"]
 
 
 def setup(app):

@@ -11,7 +11,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from posixpath import normpath, relpath
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
 LANGUAGES = ("en", "ko")
@@ -89,6 +89,18 @@ def source_address(path: str, root: Path = ROOT) -> str:
 def counterpart(page: Page, root: Path = ROOT) -> Page | None:
     """Return the same page in the other language, None where there is none."""
     return next((p for p in pages(root) if p.document == page.document and p.language != page.language), None)
+
+
+def not_found(root: Path = ROOT) -> dict[str, str]:
+    """Return title and HTML of the page that stands in for every unknown address; its links work from any folder."""
+    start = urlsplit(base_address(root)).path
+    body = (
+        "<h1>There is no such page</h1>"
+        f'<p>It may have moved: the <a href="{start}index.html">start page</a> leads to every notebook and result.</p>'
+        '<p lang="ko">이 주소에는 페이지가 없습니다. '
+        f'<a href="{start}ko/index.html" hreflang="ko">첫 페이지</a>에서 모든 노트북으로 갈 수 있습니다.</p>'
+    )
+    return {"title": "There is no such page", "body": body}
 
 
 # ------------------------------------------------------------------------------------------- links and text

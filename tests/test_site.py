@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -13,6 +14,7 @@ from site_source.pages import (
     SiteError,
     base_address,
     description,
+    not_found,
     pages,
     rewrite_links,
     source_address,
@@ -114,6 +116,7 @@ def test_a_description_is_the_first_prose_in_the_language_of_the_page():
 
 # ------------------------------------------------------------------------------------------- the check
 
+START_OF_SITE = urlsplit(base_address()).path
 HEAD = (
     '<title>t</title><meta name="description" content="d"><meta property="og:title" content="t">'
     '<meta property="og:description" content="d"><meta property="og:image" content="https://example.org/i.png">'
@@ -150,6 +153,27 @@ def test_the_check_finds_nothing_wrong_with_a_sound_page(tmp_path, body):
 )
 def test_the_check_names_a_fault(tmp_path, body, fault):
     assert [fault in line for line in found_in(tmp_path, body)] == [True]
+
+
+@pytest.mark.parametrize(
+    "link, found",
+    [
+        ("/elsewhere/index.html", ["404.html: link /elsewhere/index.html leads to no page"]),
+        ("index.html", ["404.html: link index.html leads to no page"]),
+        (f"{START_OF_SITE}missing.html", [f"404.html: link {START_OF_SITE}missing.html leads to no page"]),
+        (f"{START_OF_SITE}index.html", []),
+    ],
+)
+def test_links_of_the_page_for_unknown_addresses_start_at_the_root_of_the_host(tmp_path, link, found):
+    page = f'<html lang="en"><head><title>t</title></head><body><a href="{link}">x</a></body></html>'
+    (tmp_path / "404.html").write_text(page)
+    assert found_in(tmp_path, "") == found
+
+
+def test_the_page_for_unknown_addresses_leads_to_both_editions():
+    hrefs = re.findall(r'href="([^"]+)"', not_found()["body"])
+    addresses = {page.address for page in pages() if page.document == "index"}
+    assert set(hrefs) == {START_OF_SITE + address for address in addresses}
 
 
 def test_the_check_wants_metadata_and_a_language(tmp_path):
