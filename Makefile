@@ -24,7 +24,7 @@ VERSION_FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 
 
 .PHONY: help
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | while IFS=$$'\t' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 .PHONY: run-all
 run-all: setup ## run the notebooks [PROFILE=sample] [DATASET=path] [RUN_DIR=folder] [RESUME=1]
@@ -32,11 +32,15 @@ run-all: setup ## run the notebooks [PROFILE=sample] [DATASET=path] [RUN_DIR=fol
 
 .PHONY: test
 test: lint ## set up, lint, unit tests, and the notebooks end to end
-	@$(VENV_PYTHON) -m pytest -m "not long"
+	@$(VENV_PYTHON) -m pytest -m "not long and not browser"
 
 .PHONY: test-long
 test-long: setup-dev ## what is too slow for every change
 	@$(VENV_PYTHON) -m pytest -m long
+
+.PHONY: test-browser
+test-browser: $(VENV)/installed-browser site ## the notebooks in JupyterLab and the pages, in a headless Chromium [CHROMIUM=path]
+	@$(VENV_PYTHON) -m pytest -m browser
 
 .PHONY: bench
 bench: setup-dev ## measure speed and memory beside peers: labelling, reading, near-duplicates, dropout, Text-CNN, BERT
@@ -118,6 +122,11 @@ $(VENV)/installed: requirements.txt $(VENV_PYTHON)
 $(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
 	@echo "Installing requirements-dev.txt into $(VENV)."
 	@$(PIP_INSTALL) -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/installed-browser: requirements-browser.txt $(VENV)/installed-dev
+	@echo "Installing requirements-browser.txt into $(VENV)."
+	@$(PIP_INSTALL) -r requirements-browser.txt
 	@touch $@
 
 $(SITE_VENV)/installed: requirements-site.txt $(SITE_VENV)/bin/python

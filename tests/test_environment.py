@@ -166,6 +166,7 @@ def test_make_help_lists_the_commands():
         "run-all",
         "test",
         "test-long",
+        "test-browser",
         "lint",
         "lab",
         "sync",
