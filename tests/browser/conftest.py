@@ -83,7 +83,7 @@ DRAWN_ALIKE = """async selectors => {
   const found = [];
   for (const element of selectors.map(selector => document.querySelector(selector)).filter(Boolean)) {
     const font = `32px ${getComputedStyle(element).fontFamily}`;
-    await document.fonts.load(font, '논쟁댓글');
+    await document.fonts.load(font, '논쟁댓글').catch(() => null);
     const draw = text => {
       const context = Object.assign(document.createElement('canvas'), {width: 48, height: 48}).getContext('2d');
       context.font = font;
