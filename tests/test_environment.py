@@ -9,13 +9,13 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from utils.environment import NEEDED, check_environment, environment_trouble
+from utils import colab
+from utils.environment import NEEDED, check_environment, environment_trouble, gpu_advice, told
 from utils.files import ROOT
 
 # conda-forge's names where they are not PyPI's
 CONDA_NAMES = {"matplotlib-base": "matplotlib", "seaborn-base": "seaborn"}
-COLAB_RUNTIME = ROOT.parent / "shared" / "colab" / "runtime-2026-08.txt"
-KEPT_ON_COLAB = {"numpy", "pandas", "tensorflow", "tensorflow-text", "protobuf"}
+COLAB_RUNTIME = ROOT / "tests" / "colab_runtime.txt"
 
 
 def requirements(path: Path) -> dict[str, Requirement]:
@@ -100,8 +100,6 @@ def test_dask_is_optional_and_tested_within_the_range_that_users_are_told():
 
 
 def test_colab_installs_only_what_it_lacks_or_has_too_old():
-    if not COLAB_RUNTIME.exists():
-        pytest.skip("the list of Colab's packages is not here")
     runtime = {name: str(item.specifier).removeprefix("==") for name, item in requirements(COLAB_RUNTIME).items()}
     for name, requirement in requirements(ROOT / "requirements-colab.txt").items():
         assert name not in runtime or not requirement.specifier.contains(runtime[name]), f"Colab has {name}"
@@ -110,12 +108,21 @@ def test_colab_installs_only_what_it_lacks_or_has_too_old():
 
 
 def test_colab_keeps_its_numpy_pandas_and_tensorflow():
-    assert not KEPT_ON_COLAB & set(requirements(ROOT / "requirements-colab.txt"))
+    assert not set(colab.KEPT) & set(requirements(ROOT / "requirements-colab.txt"))
+
+
+def test_pip_is_told_to_keep_what_is_there_and_nothing_that_is_not():
+    def version(name: str) -> str:
+        if name == "tensorflow-text":
+            raise metadata.PackageNotFoundError(name)
+        return "2.1.3"
+
+    kept = colab.kept_versions(version)
+    assert kept == ["numpy==2.1.3", "pandas==2.1.3", "tensorflow==2.1.3", "protobuf==2.1.3"]
+    assert colab.install_command(kept)[-4:] == kept
 
 
 def test_what_colab_has_and_installs_is_new_enough_for_the_setup_cell():
-    if not COLAB_RUNTIME.exists():
-        pytest.skip("the list of Colab's packages is not here")
     versions = {name: str(item.specifier).removeprefix("==") for name, item in requirements(COLAB_RUNTIME).items()}
     for name, item in requirements(ROOT / "requirements-colab.txt").items():
         lowest = [part.version for part in item.specifier if part.operator == ">="]
@@ -143,6 +150,18 @@ def test_a_missing_package_is_named():
     assert trouble == "no-such-package 1.0 or later is needed, it is not installed"
 
 
+def test_colab_tells_the_gpu_or_the_way_to_one():
+    assert gpu_advice("Tesla T4") == "GPU: Tesla T4"
+    assert gpu_advice("").startswith("No GPU: enough for all five notebooks with the sample.")
+    assert "Runtime > Change runtime type > T4 GPU" in gpu_advice("")
+
+
+def test_a_program_that_fails_or_is_missing_tells_nothing():
+    assert told("git", "--version").startswith("git version")
+    assert told("git", "no-such-command") == ""
+    assert told("no-such-program-here") == ""
+
+
 def test_utils_of_another_folder_are_refused(tmp_path):
     with pytest.raises(SystemExit, match="restart the kernel"):
         check_environment(tmp_path)
@@ -167,6 +186,7 @@ def test_make_help_lists_the_commands():
         "test",
         "test-long",
         "test-browser",
+        "test-colab",
         "lint",
         "lab",
         "sync",

@@ -1,6 +1,7 @@
 """What the notebooks need installed, checked in their setup cell before anything slow is imported."""
 
 import os
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -25,6 +26,8 @@ SHOWN = ("tensorflow", "keras", "keras-hub")
 
 def check_environment(root: Path, *, in_colab: bool = False) -> None:
     """Print the versions in one line, or stop with one line that says what is wrong and what to do.
+
+    In Colab two more lines name the commit that was cloned, and the GPU or how to get one.
 
     Parameters
     ----------
@@ -53,6 +56,28 @@ def check_environment(root: Path, *, in_colab: bool = False) -> None:
     warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm shows text bars where there are no widgets
     python = ".".join(map(str, sys.version_info[:3]))
     print(", ".join([f"Python {python}", *(f"{name} {metadata.version(name)}" for name in SHOWN)]))
+    if in_colab:
+        print(f"Tutorial: commit {told('git', '-C', str(root), 'log', '-1', '--format=%h of %cs') or 'unknown'}")
+        print(gpu_advice(told("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")))
+
+
+def told(*command: str) -> str:
+    """Return what a command prints, without the line's end; "" if it fails or is not installed."""
+    try:
+        result = subprocess.run(command, capture_output=True, text=True)
+    except OSError:
+        return ""
+    return result.stdout.strip() if result.returncode == 0 else ""
+
+
+def gpu_advice(names: str) -> str:
+    """Return one line on the GPUs of a Colab runtime, whose `names` the driver tells one a line, "" for none."""
+    if names:
+        return f"GPU: {', '.join(names.splitlines())}"
+    return (
+        "No GPU: enough for all five notebooks with the sample. Only KcBERT (notebook 04) wants one: "
+        "Runtime > Change runtime type > T4 GPU, then this cell."
+    )
 
 
 def environment_trouble(

@@ -46,10 +46,11 @@ IN_COLAB, CLONE = "google.colab" in sys.modules, Path("/content/<folder>")
 if IN_COLAB and not (CLONE / ".installed").exists():
     if "keras" in sys.modules:
         raise SystemExit("Keras is already imported: choose Runtime > Restart session and run this cell first.")
+    print(f"Fetching {REVISION} and installing what Colab lacks: one to two minutes, once.", flush=True)
     clone = f"[ -d {CLONE} ] || git clone -q --depth 1 -b {REVISION} {REPOSITORY} {CLONE}"
-    install = f"{sys.executable} -m pip install -q -r {CLONE}/requirements-colab.txt && touch {CLONE}/.installed"
-    if subprocess.run(f"({clone}) && {install}", shell=True).returncode != 0:
-        raise SystemExit("Cloning or installing failed, the lines above say why: run this cell again.")
+    status, said = subprocess.getstatusoutput(f"({clone}) && cd {CLONE} && {sys.executable} -m utils.colab")
+    if status != 0:
+        raise SystemExit(f"Cloning or installing failed, run this cell again: {said}")
 starts = [CLONE, Path.cwd(), Path(os.environ.get("JPY_SESSION_NAME", ".")).absolute(), Path(sys.prefix)]
 folders = [folder for start in starts for folder in (start, *start.parents)]
 ROOT = next((folder for folder in folders if (folder / "utils" / "run_all.py").exists()), None)
