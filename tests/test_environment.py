@@ -156,6 +156,18 @@ def test_colab_tells_the_gpu_or_the_way_to_one():
     assert "Runtime > Change runtime type > T4 GPU" in gpu_advice("")
 
 
+def test_what_native_code_writes_goes_to_a_file_and_python_still_speaks(tmp_path):
+    code = (
+        "import os, sys, pathlib; from utils.environment import send_native_messages\n"
+        "sys.stderr = os.fdopen(os.dup(2), 'w')\n"  # as in a kernel: Python's stderr is not file 2
+        "send_native_messages(pathlib.Path(sys.argv[1]))\n"
+        "os.write(2, b'native'); print('python', file=sys.stderr, flush=True)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "log")]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (result.stderr, (tmp_path / "log").read_text()) == ("python\n", "native")
+
+
 def test_a_program_that_fails_or_is_missing_tells_nothing():
     assert told("git", "--version").startswith("git version")
     assert told("git", "no-such-command") == ""

@@ -27,7 +27,8 @@ SHOWN = ("tensorflow", "keras", "keras-hub")
 def check_environment(root: Path, *, in_colab: bool = False) -> None:
     """Print the versions in one line, or stop with one line that says what is wrong and what to do.
 
-    In Colab two more lines name the commit that was cloned, and the GPU or how to get one.
+    In Colab two more lines name the commit that was cloned, and the GPU or how to get one. What native libraries write
+    there, such as XLA on its first compilation, would stand among a cell's outputs and goes to `.native.log` instead.
 
     Parameters
     ----------
@@ -57,8 +58,15 @@ def check_environment(root: Path, *, in_colab: bool = False) -> None:
     python = ".".join(map(str, sys.version_info[:3]))
     print(", ".join([f"Python {python}", *(f"{name} {metadata.version(name)}" for name in SHOWN)]))
     if in_colab:
+        send_native_messages(root / ".native.log")
         print(f"Tutorial: commit {told('git', '-C', str(root), 'log', '-1', '--format=%h of %cs') or 'unknown'}")
         print(gpu_advice(told("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")))
+
+
+def send_native_messages(log: Path) -> None:
+    """Append to a file what C and C++ code writes to stderr; a notebook still shows Python's warnings."""
+    with log.open("ab") as stream:
+        os.dup2(stream.fileno(), 2)
 
 
 def told(*command: str) -> str:
