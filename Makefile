@@ -11,6 +11,7 @@ PROFILE ?= sample
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
 SITE_VENV := .venv-site
+COLAB_VENV := .venv-colab
 PIP_INSTALL := $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check
 LINTED := utils tests notebooks site_source $(wildcard benchmarks)
 
@@ -32,7 +33,7 @@ run-all: setup ## run the notebooks [PROFILE=sample] [DATASET=path] [RUN_DIR=fol
 
 .PHONY: test
 test: lint ## set up, lint, unit tests, and the notebooks end to end
-	@$(VENV_PYTHON) -m pytest -m "not long and not browser"
+	@$(VENV_PYTHON) -m pytest -m "not long and not browser and not colab"
 
 .PHONY: test-long
 test-long: setup-dev ## what is too slow for every change
@@ -41,6 +42,10 @@ test-long: setup-dev ## what is too slow for every change
 .PHONY: test-browser
 test-browser: $(VENV)/installed-browser site ## the notebooks in JupyterLab and the pages, in a headless Chromium [CHROMIUM=path]
 	@$(VENV_PYTHON) -m pytest -m browser
+
+.PHONY: test-colab
+test-colab: setup-dev $(COLAB_VENV)/installed ## the setup cell and the five notebooks in a look-alike of Colab
+	@$(VENV_PYTHON) -m pytest -m colab -s
 
 .PHONY: bench
 bench: setup-dev ## measure speed and memory beside peers: labelling, reading, near-duplicates, dropout, Text-CNN, BERT
@@ -96,7 +101,7 @@ lock: setup ## write the locked requirements anew from requirements*.in (install
 
 .PHONY: clean
 clean: ## remove the environments, caches and site/ (runs/ stays)
-	@rm -rf $(VENV) $(SITE_VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(SITE_VENV) $(COLAB_VENV)* site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find utils tests notebooks site_source -name __pycache__ -prune -exec rm -rf {} +
 
 # Set-up: a file inside .venv marks what is installed; it is older than a requirements file that has changed since.
@@ -132,4 +137,12 @@ $(VENV)/installed-browser: requirements-browser.txt $(VENV)/installed-dev
 $(SITE_VENV)/installed: requirements-site.txt $(SITE_VENV)/bin/python
 	@echo "Installing requirements-site.txt into $(SITE_VENV)."
 	@$(SITE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-site.txt
+	@touch $@
+
+# Colab's Python is 3.12; where there is none the look-alike gets the Python of .venv and says so.
+$(COLAB_VENV)/installed: tests/colab_runtime.txt $(VENV)/installed
+	@python=$$(command -v python3.12) || { python=$(VENV_PYTHON); echo "There is no python3.12 here: the look-alike of Colab gets $$($$python --version)."; }; \
+	echo "Installing tests/colab_runtime.txt into $(COLAB_VENV): some minutes and 3 GB the first time."; \
+	"$$python" -m venv --clear $(COLAB_VENV)
+	@$(COLAB_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/colab_runtime.txt
 	@touch $@
