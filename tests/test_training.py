@@ -126,6 +126,23 @@ def test_a_named_precision_is_kept_and_an_unknown_one_refused():
         training.choose_precision("float17")
 
 
+def test_a_released_model_holds_no_weights_and_no_optimizer_state():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dropout(0.5)])
+    model.compile("adamw", "mse")
+    model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
+    variables = [*model.variables, *model.optimizer.variables]
+    assert len(variables) == 2 + 1 + (2 + 2 * 2)  # weights; seed of the dropout; steps, rate, two means a weight
+    training.release_memory(model)
+    kept = [tf.raw_ops.ReadVariableOp(resource=each.value.handle, dtype=each.value.dtype) for each in variables]
+    assert [tf.size(value).numpy() for value in kept] == [0] * len(variables)
+
+
+def test_a_model_that_was_never_compiled_is_released_too():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    training.release_memory(model)
+    assert tf.size(tf.raw_ops.ReadVariableOp(resource=model.weights[0].value.handle, dtype=tf.float32)).numpy() == 0
+
+
 def test_progress_prints_one_line_per_epoch_and_one_per_half_minute():
     seconds = iter([0, 10, 31, 31, 40, 50, 50, 50])
     out = io.StringIO()

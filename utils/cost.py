@@ -101,10 +101,13 @@ def largest_batch(config: dict, *, length: int, gigabytes: float = T4_GIGABYTES,
         Memory there is, in GB (10^9 bytes).
     """
     batch_size = 1
-    shape = {"length": length, "accumulation": accumulation}
-    while sum(training_memory(config, batch_size=batch_size, **shape).values()) <= gigabytes:
+    while _total(config, batch_size, length, accumulation) <= gigabytes:
         batch_size *= 2
     return batch_size // 2
+
+
+def _total(config: dict, batch_size: int, length: int, accumulation: int) -> float:
+    return sum(training_memory(config, batch_size=batch_size, length=length, accumulation=accumulation).values())
 
 
 def training_hours(config: dict, *, tokens: int, speed: float) -> float:

@@ -217,6 +217,27 @@ def choose_precision(precision: str = "auto") -> str:
     return "mixed_bfloat16" if capability >= (8, 0) else "mixed_float16"
 
 
+def release_memory(model: keras.Model) -> None:
+    """Give the memory of a model's weights and optimizer back to the device; the model cannot be used afterwards.
+
+    TensorFlow (2.20, 2.21) keeps the graph of a training step, and with it every variable, even when the model is
+    deleted and collected. On a GPU that does not have room for two models the second one would then not fit.
+
+    Parameters
+    ----------
+    model : keras.Model
+        On other backends it is left alone: there deleting it is enough.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    optimizer = getattr(model, "optimizer", None)
+    for variable in (*model.variables, *(optimizer.variables if optimizer else ())):
+        for part in getattr(variable.value, "values", (variable.value,)):  # one for each GPU
+            tf.raw_ops.AssignVariableOp(resource=part.handle, value=tf.zeros(0, part.dtype))
+
+
 class QuietProgress(keras.callbacks.Callback):
     """Print one line per epoch, and in a long epoch one more every `every_seconds` (진행 상황).
 
