@@ -141,7 +141,7 @@ $(SITE_VENV)/installed: requirements-site.txt $(SITE_VENV)/bin/python
 
 # Colab's Python is 3.12; where there is none the look-alike gets the Python of .venv and says so.
 $(COLAB_VENV)/installed: tests/colab_runtime.txt $(VENV)/installed
-	@python=$$(command -v python3.12) || { python=$(VENV_PYTHON); echo "There is no python3.12 here: the look-alike of Colab gets $$($$python --version)."; }; \
+	@python=python3.12; $$python -c "" 2>/dev/null || { python=$(VENV_PYTHON); echo "There is no python3.12 here: the look-alike of Colab gets $$($$python --version)."; }; \
 	echo "Installing tests/colab_runtime.txt into $(COLAB_VENV): some minutes and 3 GB the first time."; \
 	"$$python" -m venv --clear $(COLAB_VENV)
 	@$(COLAB_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/colab_runtime.txt
