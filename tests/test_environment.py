@@ -1,3 +1,5 @@
+import io
+import logging
 import re
 import subprocess
 import sys
@@ -189,6 +191,17 @@ def test_a_fit_environment_is_told_in_one_line(capsys):
 
 def make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["make", "-C", str(folder), *arguments], capture_output=True, text=True)
+
+
+def test_tensorflow_says_nothing_of_batches_of_another_width_and_still_warns_of_the_rest():
+    said, logger = io.StringIO(), logging.getLogger("tensorflow")
+    handler = logging.StreamHandler(said)
+    logger.addHandler(handler)
+    check_environment(ROOT)
+    logger.warning("5 out of the last %d calls to %s triggered tf.function retracing.", 5, "predict")
+    logger.warning("another matter")
+    logger.removeHandler(handler)
+    assert said.getvalue() == "another matter\n"
 
 
 def test_make_help_lists_the_commands():

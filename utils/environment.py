@@ -1,5 +1,6 @@
 """What the notebooks need installed, checked in their setup cell before anything slow is imported."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -55,12 +56,18 @@ def check_environment(root: Path, *, in_colab: bool = False) -> None:
         # A widget would be dead in the saved notebook, and its state keeps GitHub from showing it.
         sys.modules["ipywidgets"] = None  # type: ignore[assignment]
     warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm shows text bars where there are no widgets
+    logging.getLogger("tensorflow").addFilter(not_about_retracing)
     python = ".".join(map(str, sys.version_info[:3]))
     print(", ".join([f"Python {python}", *(f"{name} {metadata.version(name)}" for name in SHOWN)]))
     if in_colab:
         send_native_messages(root / ".native.log")
         print(f"Tutorial: commit {told('git', '-C', str(root), 'log', '-1', '--format=%h of %cs') or 'unknown'}")
         print(gpu_advice(told("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")))
+
+
+def not_about_retracing(record: logging.LogRecord) -> bool:
+    """Return whether to show a message: not the warning that a network meets a new width, or that it is new itself."""
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def send_native_messages(log: Path) -> None:
