@@ -124,7 +124,7 @@ def test_a_profile_that_is_no_list_of_steps_is_refused(tmp_path, capsys, text, s
 
 
 def test_an_unknown_profile_is_answered_with_the_known_ones(capsys):
-    assert "kcbert, movie, sample, test" in stopped_with(capsys, "--profile", "smaple")
+    assert "kcbert, labels, movie, sample, test" in stopped_with(capsys, "--profile", "smaple")
 
 
 def test_a_run_folder_that_cannot_be_written_is_refused(toy_notebook, profile, tmp_path, capsys):
