@@ -3,19 +3,15 @@
 import functools
 import itertools
 import logging
-import warnings
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from keras_hub.models import BertBackbone
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from utils import diagrams, plots
+from tests.figures import draw, shared_style  # noqa: F401
+from utils import diagrams
 from utils.bert import build_bert_classifier
 from utils.text_cnn import build_text_cnn
 
@@ -63,22 +59,6 @@ FIGURES = {
 every_figure = pytest.mark.parametrize("name", FIGURES)
 
 
-@pytest.fixture(autouse=True)
-def shared_style():
-    with matplotlib.rc_context():
-        plots.set_style()
-        yield
-        plt.close("all")
-
-
-def drawn(figure: Figure) -> Figure:
-    """Render the figure; a missing glyph is a warning and so an error here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure.canvas.draw()
-    return figure
-
-
 def words_of(figure: Figure) -> str:
     return "\n".join(text.get_text() for text in figure.axes[0].texts)
 
@@ -86,13 +66,13 @@ def words_of(figure: Figure) -> str:
 @every_figure
 def test_every_glyph_is_in_the_fonts_and_nothing_is_logged(name, caplog):
     with caplog.at_level(logging.WARNING):
-        drawn(FIGURES[name]())
+        draw(FIGURES[name]())
     assert caplog.records == []
 
 
 @every_figure
 def test_no_text_leaves_the_picture_or_touches_another(name):
-    figure = drawn(FIGURES[name]())
+    figure = draw(FIGURES[name]())
     texts = [text for text in [*figure.axes[0].texts, figure.axes[0].title] if text.get_text()]
     boxes = {text: text.get_window_extent() for text in texts}
     frame = figure.bbox
@@ -105,7 +85,7 @@ def test_no_text_leaves_the_picture_or_touches_another(name):
 
 @every_figure
 def test_text_fits_its_box_and_boxes_are_apart(name):
-    figure = drawn(FIGURES[name]())
+    figure = draw(FIGURES[name]())
     patches = [patch for patch in figure.axes[0].patches if isinstance(patch, FancyBboxPatch) and patch.get_gid()]
     texts = {text.get_gid(): text.get_window_extent() for text in figure.axes[0].texts if text.get_gid()}
     assert patches

@@ -1,33 +1,13 @@
 """What `utils.plots` promises: readable Hangul, nothing clipped, the data in the picture."""
 
-import warnings
-
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 from matplotlib import font_manager
-from matplotlib.figure import Figure
 
+from tests.figures import draw, shared_style  # noqa: F401
 from utils import plots
-
-
-@pytest.fixture(autouse=True)
-def shared_style():
-    with matplotlib.rc_context():
-        plots.set_style()
-        yield
-        plt.close("all")
-
-
-def draw(figure: Figure) -> None:
-    """Render the figure; a missing glyph is a warning and so an error here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure.canvas.draw()
 
 
 def occluded(*words, changes=None):
