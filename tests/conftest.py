@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 import benchmarks  # noqa: F401  # loads Triton before anything loads TensorFlow
 from tests.exercises import profile_with_solutions
 from tests.runs import run_all, runs_folder
+from utils.cost import KCBERT
 from utils.files import ROOT
 
 PARAMETERS = 'DATASET = "sample"\nCOLUMNS = {}\nRUN_DIR = "runs/sample"\nSEED = 0\nRATE = 0.5\nNAMES = ["a"]\n'
@@ -108,8 +109,6 @@ KCBERT_CONFIG = {
     "model_type": "bert",
 }
 REDUCED = {"num_hidden_layers": 2, "hidden_size": 48, "intermediate_size": 96, "vocab_size": 3000}
-KCBERT_BASE = {"num_hidden_layers": 12, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
-KCBERT_LARGE = {"num_hidden_layers": 24, "hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096}
 
 
 @pytest.fixture(scope="session")
@@ -118,10 +117,10 @@ def kcbert_shaped_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_kcbert_shaped(tmp_path_factory.mktemp("kcbert-shaped"), REDUCED)
 
 
-@pytest.fixture(params=[KCBERT_BASE, KCBERT_LARGE], ids=["kcbert-base", "kcbert-large"])
+@pytest.fixture(params=KCBERT)
 def full_size_checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A folder as beomi/kcbert-base or -large is on the hub, with random weights."""
-    return write_kcbert_shaped(tmp_path, request.param)
+    return write_kcbert_shaped(tmp_path, KCBERT[request.param])
 
 
 def write_kcbert_shaped(folder: Path, sizes: dict[str, int]) -> Path:

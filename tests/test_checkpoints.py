@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from utils import checkpoints
 from utils.bert import CommentBatches, load_backbone, load_tokenizer
 from utils.checkpoints import CheckpointError, checkpoint_source, find_checkpoint
+from utils.cost import KCBERT
 from utils.files import ROOT, sha256_of
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -25,8 +26,6 @@ needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="PyTorch is not installed (requirements-torch.txt)"
 )
 TEXTS = ["가 가", "각 갈 감 갑 가 각 갈", "", "가", "간 나 다 ㅋㅋ !", "가 나"]
-KCBERT_BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
-KCBERT_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
 
 
 @pytest.fixture
@@ -544,12 +543,12 @@ def test_what_pytorch_transformers_saves_in_shards_is_read(checkpoint):
 
 @needs_torch
 @pytest.mark.long
-@pytest.mark.parametrize("sizes", [KCBERT_BASE, KCBERT_LARGE], ids=["kcbert-base", "kcbert-large"])
-def test_random_weights_of_kcberts_exact_shape_give_what_pytorch_gives(checkpoint, sizes):
+@pytest.mark.parametrize("size", KCBERT)
+def test_random_weights_of_kcberts_exact_shape_give_what_pytorch_gives(checkpoint, size):
     import torch
     from transformers import BertConfig, BertModel
 
-    change_config(checkpoint, vocab_size=30000, **sizes)
+    change_config(checkpoint, **KCBERT[size])
     config = json.loads((checkpoint / "config.json").read_text())
     random = np.random.default_rng(0)
     lengths = np.array([299, 40, 2, 120])
