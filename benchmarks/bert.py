@@ -33,16 +33,18 @@ from numpy.typing import NDArray
 from benchmarks.timing import print_table
 from benchmarks.turns import Program
 from utils.bert import CONFIG, TOKENIZER_CONFIG, encode_comments, load_tokenizer
+from utils.cost import KCBERT
 from utils.files import ROOT
 from utils.pretraining import train_wordpiece, write_vocabulary
 from utils.text import clean_comment
 
 SIZES = {
-    "tiny": {"num_hidden_layers": 2, "hidden_size": 48, "num_attention_heads": 4, "intermediate_size": 96},
-    "base": {"num_hidden_layers": 12, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072},
-    "large": {"num_hidden_layers": 24, "hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096},
+    "tiny": KCBERT["kcbert-base"]
+    | {"num_hidden_layers": 2, "hidden_size": 48, "num_attention_heads": 4, "intermediate_size": 96},
+    "base": KCBERT["kcbert-base"],
+    "large": KCBERT["kcbert-large"],
 }
-VOCABULARY_SIZE, POSITIONS, MAX_LENGTH = 30_000, 300, 128
+MAX_LENGTH = 128
 VOCABULARY_COMMENTS = 20_000
 PEER = "Trainer"
 
@@ -56,19 +58,20 @@ def draw_comments(dataset: Path, comments: int) -> pd.DataFrame:
 
 def write_checkpoint(folder: Path, size: str, texts: Sequence[str]) -> None:
     """Write config, tokenizer settings and vocabulary of a KcBERT without weights."""
-    network = {"model_type": "bert", "vocab_size": VOCABULARY_SIZE, "max_position_embeddings": POSITIONS}
-    network |= {"type_vocab_size": 2, "hidden_act": "gelu_pytorch_tanh", **SIZES[size]}
-    (folder / CONFIG).write_text(json.dumps(network))
-    tokenizer = {"do_lower_case": False, "strip_accents": False, "model_max_length": POSITIONS}
+    network = SIZES[size]
+    more = {"model_type": "bert", "type_vocab_size": 2, "hidden_act": "gelu_pytorch_tanh"}
+    (folder / CONFIG).write_text(json.dumps(network | more))
+    tokenizer = {"do_lower_case": False, "strip_accents": False}
+    tokenizer["model_max_length"] = network["max_position_embeddings"]
     (folder / TOKENIZER_CONFIG).write_text(json.dumps(tokenizer | {"tokenizer_class": "BertTokenizer"}))
-    vocabulary = train_wordpiece(texts, vocabulary_size=VOCABULARY_SIZE)
-    filling = [f"[unused{number}]" for number in range(VOCABULARY_SIZE - len(vocabulary))]
+    vocabulary = train_wordpiece(texts, vocabulary_size=network["vocab_size"])
+    filling = [f"[unused{number}]" for number in range(network["vocab_size"] - len(vocabulary))]
     write_vocabulary(vocabulary + filling, folder)
 
 
 def forward_flops(lengths: NDArray[np.int64], size: str) -> float:
     """Return the operations of the matrix products that BERT needs for comments of these lengths, once forward."""
-    layers, width, _, inner = SIZES[size].values()
+    layers, width, inner = (SIZES[size][name] for name in ("num_hidden_layers", "hidden_size", "intermediate_size"))
     a_token = 2 * layers * (4 * width**2 + 2 * width * inner)
     attention = 4 * layers * width * lengths**2
     return float((a_token * lengths + attention + 2 * width**2).sum())
