@@ -45,17 +45,16 @@ def test_a_term_is_found_at_the_beginning_of_a_word_and_not_inside_one():
 
 
 def figures(number: str) -> list[tuple[str, str, str]]:
-    """Each cell that makes a figure, the prose since the figure before, and the next prose after it."""
+    """Each cell that makes a figure, the last prose before it, and the next prose after it."""
     (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
     found, before = [], ""
     cells = nbformat.read(path, as_version=4).cells
     for place, cell in enumerate(cells):
         if cell.cell_type == "markdown" and cell.id != "title":
-            before += cell.source
+            before = cell.source
         elif "save_figure(" in cell.source:
             after = next(later.source for later in cells[place:] if later.cell_type == "markdown")
             found.append((cell.id, before, after))
-            before = ""
     return found
 
 
