@@ -141,6 +141,18 @@ def test_the_readmes_lead_to_each_other_and_the_korean_one_to_the_korean_noteboo
     assert badges == [f"notebooks/ko/{name}" for name in NAMES]
 
 
+def code_blocks(text: str) -> list[tuple[str, list[str]]]:
+    """Language and lines of each fenced block, without what stands behind two spaces: the translated comments."""
+    blocks = re.findall(r"(?ms)^```(\w*)\n(.*?)^```", text)
+    return [(language, [re.split(" {2,}", line.strip())[0] for line in code.splitlines()]) for language, code in blocks]
+
+
+def test_the_readmes_have_the_same_code_blocks():
+    english, korean = (code_blocks((ROOT / name).read_text(encoding="utf-8")) for name in notebooks.READMES)
+    assert len(english) >= 8
+    assert korean == english
+
+
 # ----------------------------------------------------------------------------- toy notebooks
 
 
