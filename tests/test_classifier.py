@@ -237,6 +237,33 @@ def test_nothing_is_saved_over_other_files(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="is not empty"):
         tfidf().save(tmp_path)
+    with pytest.raises(FileExistsError, match="is a file"):
+        tfidf().save(tmp_path / "notes.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_classifier_takes_the_place_of_the_one_saved_before(classifier: TextClassifier, tmp_path: Path) -> None:
+    tfidf([0, 1, 2, 0, 1, 2]).save(tmp_path / "saved")
+    classifier.save(tmp_path / "saved")
+    assert type(load_classifier(tmp_path / "saved")) is type(classifier)
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+
+
+def test_a_disk_that_fills_up_while_saving_leaves_the_classifier_saved_before(
+    classifier: TextClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier.save(tmp_path / "saved")
+    before = classifier.predict_proba(COMMENTS)
+
+    def fill_up(path: Path, content: object) -> None:
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("utils.classifier.write_json", fill_up)
+    with pytest.raises(OSError, match="No space left"):
+        classifier.save(tmp_path / "saved")
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+    np.testing.assert_array_equal(load_classifier(tmp_path / "saved").predict_proba(COMMENTS), before)
 
 
 @pytest.mark.parametrize("labels", [LABELS, [0, 1, 2, 0, 1, 2]], ids=["two classes", "three classes"])

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from utils.classes import check_class_names
-from utils.files import sha256_of
+from utils.files import atomic_path, sha256_of
 from utils.text import check_texts, clean_comment, encode_tokens, tokenize, tokenizer_settings
 
 if TYPE_CHECKING:
@@ -89,27 +89,32 @@ class TextClassifier(ABC):
         """Rebuild the classifier from files whose hashes have been checked."""
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the classifier; a folder that may not be left half written is made with `atomic_path`.
+        """Write the classifier, whole or not at all; it takes the place of one saved in this folder before.
 
         Raises
         ------
         FileExistsError
-            The folder is there and not empty.
+            The folder holds something else than a saved classifier, or `folder` is a file.
+        OSError
+            The disk is full or fails; a classifier saved before is still there.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise FileExistsError(f"{folder} is not empty: save into a new folder")
-        self.write_files(folder)
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        manifest = {
-            "kind": self.kind,
-            "format_version": FORMAT_VERSION,
-            "settings": self.settings(),
-            "class_names": list(self.class_names),
-            "files": {path.relative_to(folder).as_posix(): sha256_of(path) for path in files},
-        }
-        write_json(folder / MANIFEST, {**manifest, "sha256": manifest_digest(manifest)})
+        if folder.exists() and not folder.is_dir():
+            raise FileExistsError(f"{folder} is a file: save into a new folder")
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+            raise FileExistsError(f"{folder} is not empty and holds no saved classifier: save into a new folder")
+        with atomic_path(folder) as unfinished:
+            unfinished.mkdir()
+            self.write_files(unfinished)
+            files = sorted(path for path in unfinished.rglob("*") if path.is_file())
+            manifest = {
+                "kind": self.kind,
+                "format_version": FORMAT_VERSION,
+                "settings": self.settings(),
+                "class_names": list(self.class_names),
+                "files": {path.relative_to(unfinished).as_posix(): sha256_of(path) for path in files},
+            }
+            write_json(unfinished / MANIFEST, {**manifest, "sha256": manifest_digest(manifest)})
 
 
 KINDS: dict[str, type[TextClassifier]] = {}
