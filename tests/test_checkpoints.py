@@ -13,6 +13,7 @@ import huggingface_hub
 import nbformat
 import numpy as np
 import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from safetensors.numpy import load_file, save_file
 
 from utils import checkpoints
@@ -429,14 +430,21 @@ def test_code_beside_the_weights_is_not_run(checkpoint, tmp_path):
     assert not (tmp_path / "touched").exists()
 
 
-def project_code() -> list[tuple[str, str]]:
-    """The Python files of the project but its tests, and the code cells of its notebooks."""
-    modules = [
-        (path.name, path.read_text()) for place in ("utils", "benchmarks") for path in (ROOT / place).glob("*.py")
-    ]
-    notebooks = [(path.name, nbformat.read(path, as_version=4)) for path in (ROOT / "notebooks").rglob("*.ipynb")]
-    cells = [(name, cell.source) for name, book in notebooks for cell in book.cells if cell.cell_type == "code"]
-    return [*modules, *cells]
+def project_code(root: Path = ROOT) -> list[tuple[str, str]]:
+    """The Python files of the project but its tests, in whatever folder, and the code cells of its notebooks."""
+    places = [root / place for place in ("utils", "benchmarks", "site_source", "notebooks")]
+    modules = [path for place in places for path in sorted(place.rglob("*.py"))]
+    notebooks = [path for place in places for path in sorted(place.rglob("*.ipynb"))]
+    code = [(path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")) for path in modules]
+    for path in notebooks:
+        cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+        code += [(f"{path.relative_to(root).as_posix()}, cell {cell.id}", cell.source) for cell in cells]
+    return code
+
+
+UNPICKLING_MODULES = {"pickle", "cPickle", "_pickle", "dill", "joblib", "cloudpickle", "shelve", "marshal"}
+UNPICKLING_CALLS = ("read_pickle", "to_pickle", "KeyedVectors.load", "Word2Vec.load", "enable_unsafe_deserialization")
+SAFE = {"trust_remote_code": "False", "allow_pickle": "False", "safe_mode": "True", "weights_only": "True"}
 
 
 def unsafe_loads(code: str) -> list[str]:
@@ -444,21 +452,33 @@ def unsafe_loads(code: str) -> list[str]:
     found = []
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            names = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
-            found += [name for name in names if name.split(".")[0] in {"pickle", "dill", "joblib", "cloudpickle"}]
+            module = getattr(node, "module", None) or ""
+            names = [module, *(alias.name for alias in node.names)]
+            found += [name for name in names if name.split(".")[0] in UNPICKLING_MODULES]
+            found += ["torch.load by another name" for name in names if (module, name) == ("torch", "load")]
         elif isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             set_to = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-            safe = {"trust_remote_code": "False", "allow_pickle": "False", "safe_mode": "True", "weights_only": "True"}
-            found += [f"{called}({name}=...)" for name, value in safe.items() if set_to.get(name, value) != value]
-            if called == "torch.load" and "weights_only" not in set_to or called.endswith(("read_pickle", "to_pickle")):
+            found += [f"{called}({name}=...)" for name, value in SAFE.items() if set_to.get(name, value) != value]
+            if called == "torch.load" and "weights_only" not in set_to or called.endswith(UNPICKLING_CALLS):
                 found.append(called)
     return found
 
 
 def test_nothing_in_the_project_trusts_remote_code_or_unpickles():
-    assert len(project_code()) > 50
-    assert {name: found for name, code in project_code() if (found := unsafe_loads(code))} == {}
+    code = project_code()
+    assert len(code) > 50
+    assert {name: found for name, source in code if (found := unsafe_loads(source))} == {}
+
+
+@pytest.mark.parametrize("place", ["utils/sample/deep", "benchmarks/parts", "site_source", "notebooks/ko"])
+def test_the_search_for_unsafe_loads_goes_into_every_folder(tmp_path, place):
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place / "a.py").write_text("import pickle")
+    book = new_notebook(cells=[new_markdown_cell("import pickle", id="b"), new_code_cell("import pickle", id="c")])
+    nbformat.write(book, tmp_path / place / "a.ipynb")
+    found = [name for name, code in project_code(tmp_path) if unsafe_loads(code)]
+    assert found == [f"{place}/a.py", f"{place}/a.ipynb, cell c"]
 
 
 @pytest.mark.parametrize(
@@ -466,6 +486,8 @@ def test_nothing_in_the_project_trusts_remote_code_or_unpickles():
     [
         "import pickle",
         "from joblib import load",
+        "from torch import load",
+        "import shelve",
         "AutoModel.from_pretrained(name, trust_remote_code=True)",
         "AutoModel.from_pretrained(name, trust_remote_code=trust)",
         "torch.load(path)",
@@ -473,6 +495,8 @@ def test_nothing_in_the_project_trusts_remote_code_or_unpickles():
         "np.load(path, allow_pickle=True)",
         "keras.models.load_model(path, safe_mode=False)",
         "pd.read_pickle(path)",
+        "gensim.models.KeyedVectors.load(path)",
+        "keras.config.enable_unsafe_deserialization()",
     ],
 )
 def test_the_search_for_unsafe_loads_finds_them(code):
