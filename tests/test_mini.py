@@ -1,5 +1,6 @@
 """utils.mini: what the shipped checkpoint is made of, at toy size, and the checkpoint itself."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -72,6 +73,17 @@ def test_every_word_piece_stands_under_enough_groups(tmp_path):
     assert {"영화", "최고"} <= set(vocabulary)
     assert not {"홍길동", "홍", "##길", "##동"} & set(vocabulary)
     assert mini.groups_of_tokens(found, groups, len(vocabulary))[5:].min() >= TINY.fewest_groups
+
+
+def test_a_word_piece_under_fifty_films_stays_and_one_under_forty_nine_goes(tmp_path):
+    texts = [f"영화 최고 {'감독' if film < 50 else ''} {'배우' if film < 49 else ''}" for film in range(55)]
+    settings = dataclasses.replace(TINY, fewest_groups=Settings().fewest_groups)
+    again = texts + [texts[0]] * 20  # more comments under a film that is counted already
+    mini.learn_vocabulary(again, [*range(55), *[0] * 20], settings, tmp_path)
+    vocabulary = set(mini.read_vocabulary(tmp_path))
+    assert Settings().fewest_groups == 50
+    assert {"영화", "최고", "감독"} <= vocabulary
+    assert not {"배우", "배", "##우"} & vocabulary
 
 
 def test_groups_are_counted_once_however_often_a_token_stands_there():
