@@ -4,11 +4,14 @@ import itertools
 import shutil
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from utils.bert import load_tokenizer
 from utils.checkpoints import CheckpointError
+from utils.files import ROOT
 from utils.pretraining import (
     CLS,
     MASK,
@@ -234,3 +237,21 @@ def test_a_failed_save_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(AttributeError):
         save_checkpoint(None, VOCABULARY, tmp_path / "bert-tiny")  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_notebook_03_asks_every_checkpoint_for_the_words_it_has_a_vector_of(
+    kcbert_shaped_checkpoint: Path, tmp_path: Path
+) -> None:
+    more = shutil.copytree(kcbert_shaped_checkpoint, tmp_path / "kcbert")
+    tokens = (more / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    (more / "vocab.txt").write_text("\n".join([*tokens[:-1], "배우"]) + "\n", encoding="utf-8")
+    cells = {cell.id: cell.source for cell in nbformat.read(ROOT / "notebooks/03_bert_pretraining.ipynb", 4).cells}
+    variables = {"vocabulary": [], "model": load_pretraining_model("mini"), "tokenizer": load_tokenizer("mini")}
+    variables |= {"MORE_CHECKPOINTS": [str(more)], "load_pretraining_model": load_pretraining_model}
+    for name in ("imports", "fill-mask", "fill-examples", "neighbours", "mini-fill", "mini-neighbours"):
+        exec(compile(cells[name], name, "exec"), variables)
+    assert list(variables["readers"]) == ["bert-mini", str(more)]
+    neighbours = variables["tables"]
+    assert list(neighbours["bert-mini"]) == variables["words"]
+    assert list(neighbours[str(more)]) == ["배우"]
+    assert len(set(neighbours[str(more)]["배우"]) - {"배우"}) == 6
