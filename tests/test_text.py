@@ -1,4 +1,5 @@
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +43,19 @@ from utils.text import (
 )
 def test_comments_are_cleaned_as_kcbert_does(raw: str, clean: str) -> None:
     assert clean_comment(raw) == clean
+
+
+def test_decomposed_hangul_is_cleaned_and_cut_as_composed_hangul() -> None:
+    composed = "배송이 늦어서 화났어요ㅠㅠㅠ 각하 값 😀👍🏽 3️⃣"
+    decomposed = unicodedata.normalize("NFD", composed)
+    assert decomposed != composed and clean_comment(decomposed) == clean_comment(composed)
+    assert tokenize([decomposed]) == tokenize([composed]) != [[]]
+
+
+@settings(deadline=None)
+@given(st.text("ㅎ가b1 \u1112\u1161\u11ab"))
+def test_composing_a_comment_beforehand_changes_nothing(text: str) -> None:
+    assert clean_comment(unicodedata.normalize("NFC", text)) == clean_comment(text)
 
 
 def test_a_family_of_emoji_stays_one() -> None:

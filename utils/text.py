@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib import metadata
@@ -59,7 +60,8 @@ def clean_comment(text: str) -> str:
     r"""Clean a comment the way the pretraining text of KcBERT was cleaned.
 
     Keeps ASCII, Hangul and emoji, drops links, shortens letters repeated three times or more to two
-    (`ㅋㅋㅋㅋㅋ` to `ㅋㅋ`, and `1000` to `100` as KcBERT does too) and joins white space.
+    (`ㅋㅋㅋㅋㅋ` to `ㅋㅋ`, and `1000` to `100` as KcBERT does too) and joins white space. Decomposed Hangul, as macOS
+    writes it in file names and some exports, is composed first (Unicode NFC); KcBERT's cleaning would drop it.
 
     Parameters
     ----------
@@ -77,7 +79,7 @@ def clean_comment(text: str) -> str:
     """
     if not isinstance(text, str):
         raise TypeError(f"text must be a string, not {type(text).__name__}: {text!r}")
-    text = _NOT_ALLOWED.sub(" ", text)
+    text = _NOT_ALLOWED.sub(" ", unicodedata.normalize("NFC", text))
     text = _URL.sub("", text)
     text = _REPEATED.sub(r"\1\1", text)
     return _SPACES.sub(" ", text).strip()
