@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
+from utils import notebooks
 from utils.files import ROOT
 
 
@@ -19,3 +21,8 @@ def run_all(*arguments: str) -> subprocess.CompletedProcess[str]:
     """`python -m utils.run_all`, with what it printed."""
     command = [sys.executable, "-m", "utils.run_all", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def live_problems(notebook: nbformat.NotebookNode) -> list[str]:
+    """What is wrong with a notebook that ran while somebody had it open: the cell `ask` of 05 shows its text box."""
+    return notebooks.problems(notebook, widgets=["ask"])

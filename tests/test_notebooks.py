@@ -18,7 +18,7 @@ import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from sklearn.metrics import roc_auc_score
 
-from tests.runs import run_all, runs_folder
+from tests.runs import live_problems, run_all, runs_folder
 from utils import notebooks
 from utils.classifier import load_classifier
 from utils.files import ROOT
@@ -419,6 +419,35 @@ def test_a_notebook_out_of_order_or_with_widgets_has_problems():
         "the cells were not run once, from top to bottom",
         "it holds widget state",
     ]
+
+
+def live(*cells_with_widget: str) -> nbformat.NotebookNode:
+    """A notebook of the cells `ask` and `other`, run while somebody had it open; some show a widget."""
+    notebook = new_notebook(
+        cells=[new_code_cell(id=name, execution_count=n) for n, name in enumerate(["ask", "other"], 1)]
+    )
+    for cell in notebook.cells:
+        if cell.id in cells_with_widget:
+            cell.outputs = [new_output("display_data", {notebooks.WIDGET_STATE: {"model_id": "1"}})]
+            notebook.metadata.widgets = {"1": {}}
+    return notebook
+
+
+@pytest.mark.parametrize(
+    ("widgets", "found"),
+    [
+        (["ask"], []),
+        ([], ["cell ask shows no widget"]),
+        (["ask", "other"], ["cell other shows a widget"]),
+        (["other"], ["cell ask shows no widget", "cell other shows a widget"]),
+    ],
+)
+def test_where_somebody_looks_on_the_text_box_is_there_and_no_other_widget(widgets, found):
+    assert live_problems(live(*widgets)) == found
+
+
+def test_a_widget_in_a_notebook_to_be_committed_is_a_problem():
+    assert notebooks.problems(live("ask")) == ["it holds widget state", "cell ask shows a widget"]
 
 
 # ----------------------------------------------------------------------------- end to end

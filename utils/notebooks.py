@@ -9,7 +9,7 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import nbformat
@@ -251,18 +251,27 @@ def _plain_output(output: NotebookNode, count: int) -> NotebookNode:
     return output
 
 
-def problems(notebook: NotebookNode) -> list[str]:
+def problems(notebook: NotebookNode, *, widgets: Collection[str] = ()) -> list[str]:
     """Return what keeps an executed notebook from being committed, one sentence each.
 
     Errors and stderr output, cells out of order or not run, widget state, paths of somebody's machine, size.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+    widgets : collection of str, optional
+        Ids of the cells that must show a widget, as some do where somebody has the notebook open; no other cell may.
     """
     found = []
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
         found.append("the cells were not run once, from top to bottom")
-    if "widgets" in notebook.metadata:
+    if "widgets" in notebook.metadata and not any(cell.id in widgets for cell in code):
         found.append("it holds widget state")
     for cell in code:
+        shows_widget = any(WIDGET_STATE in output.get("data", {}) for output in cell.outputs)
+        if shows_widget != (cell.id in widgets):
+            found.append(f"cell {cell.id} shows {'a' if shows_widget else 'no'} widget")
         for output in cell.outputs:
             text = nbformat.v4.writes(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[output])]))
             local = LOCAL_PATH.search(text)
@@ -270,8 +279,6 @@ def problems(notebook: NotebookNode) -> list[str]:
                 found.append(f"cell {cell.id} raised {output.ename}")
             if output.get("name") == "stderr":
                 found.append(f"cell {cell.id} writes to stderr: {output.text.strip().splitlines()[0]}")
-            if WIDGET_STATE in output.get("data", {}):
-                found.append(f"cell {cell.id} shows a widget")
             if local:
                 found.append(f"cell {cell.id} shows a local path, {local[0]}")
     kilobytes = len(nbformat.writes(notebook).encode()) // 1000

@@ -12,6 +12,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
+from tests.runs import live_problems
 from utils import notebooks
 from utils.run_all import Step, plan, read_profile
 
@@ -123,7 +124,7 @@ def seen_faults(page: "Page", path: Path) -> list[str]:
     saved = notebooks.read(path)
     wider = page.evaluate(WIDER_THAN_THE_PAGE)
     too_wide = [cell.id for cell, is_wider in zip(saved.cells, wider, strict=True) if is_wider]
-    return notebooks.problems(saved) + [f"cell {cell_id} is wider than the page" for cell_id in too_wide]
+    return live_problems(saved) + [f"cell {cell_id} is wider than the page" for cell_id in too_wide]
 
 
 def choose(page: "Page", menu: str, item: str) -> None:
