@@ -5,8 +5,9 @@ import sys
 import pytest
 from keras_hub.models import BertBackbone
 
-from utils.cost import CPU_SPEED, KCBERT, bert_weights, largest_batch, training_hours, training_memory
+from utils.cost import CPU_SPEED, KCBERT, T4_GIGABYTES, bert_weights, largest_batch, training_hours, training_memory
 from utils.files import ROOT
+from utils.run_all import notebook_parameters, read_profile
 
 SMALL = {
     "vocab_size": 1000,
@@ -15,6 +16,11 @@ SMALL = {
     "num_hidden_layers": 4,
     "num_attention_heads": 4,
     "intermediate_size": 1024,
+}
+KCBERT_STEPS = {
+    step.parameters["CHECKPOINT"].rpartition("/")[2]: step
+    for step in read_profile("kcbert")
+    if "CHECKPOINT" in step.parameters
 }
 
 # TensorFlow's own count, of the allocator that a GPU has too, while the classifier takes one training step.
@@ -72,9 +78,17 @@ def test_activations_grow_with_the_batch_and_nothing_else_does():
     assert four["activations, one layer"] == pytest.approx(4 * one["activations, one layer"])
 
 
-def test_the_batches_of_the_kcbert_profile_fit_a_t4():
-    assert largest_batch(KCBERT["kcbert-base"], length=50) >= 64
-    assert largest_batch(KCBERT["kcbert-large"], length=50, accumulation=2) >= 32
+def test_the_kcbert_profile_fine_tunes_both_sizes():
+    assert set(KCBERT_STEPS) == set(KCBERT)
+
+
+@pytest.mark.parametrize("name", KCBERT_STEPS)
+def test_a_batch_of_the_kcbert_profile_fits_a_t4(name):
+    given = notebook_parameters(KCBERT_STEPS[name].notebook) | KCBERT_STEPS[name].parameters
+    shape = {"batch_size": given["BATCH_SIZE"], "length": given["MAX_LENGTH"], "accumulation": given["ACCUMULATION"]}
+    parts = training_memory(KCBERT[name], **shape)
+    assert parts["AdamW's two means"] == pytest.approx(8 * bert_weights(KCBERT[name]) / 1e9)
+    assert sum(parts.values()) <= T4_GIGABYTES < 16
 
 
 def test_the_largest_batch_fits_and_twice_as_much_does_not():
