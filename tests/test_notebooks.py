@@ -558,6 +558,37 @@ def test_a_folder_shaped_like_kcbert_is_fine_tuned_from_an_empty_run_folder(kcbe
     assert_the_saved_classifier_predicts_the_same(folder, tables)
 
 
+def notebook_04_up_to_its_derived_values(**parameters: object) -> str:
+    """What notebook 04 prints from its setup to the cell below its parameters, where there is no GPU."""
+    cells = {cell.id: cell.source for cell in read(ROOT / "notebooks" / "04_kcbert_finetuning.ipynb").cells}
+    given = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
+    program = "\n".join([cells["setup"], cells["imports"], cells["parameters"], given, cells["derived"]])
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-2000:]
+    return result.stdout
+
+
+@pytest.mark.notebooks
+def test_without_a_gpu_kcbert_says_its_hours_and_gives_way_to_mini(test_run):
+    data = {"DATASET": "data/sample_comments_2000.csv", "RUN_DIR": str(test_run[0])}
+    said = notebook_04_up_to_its_derived_values(**data, CHECKPOINT="beomi/kcbert-base", CPU_HOURS=0.0)
+    hours = re.search(r"No GPU: beomi/kcbert-base takes about (\d+\.\d) hours here, .* on a T4 \(estimates\)", said)
+    assert hours and float(hours[1]) > 0
+    assert '"mini" takes its place' in said and 'Quickest is DATASET = "sample"' in said
+    assert said.endswith("bert-mini, computing in float32\n")
+
+
+@pytest.mark.notebooks
+def test_without_a_gpu_kcbert_stays_where_its_hours_are_granted(test_run, kcbert_shaped_checkpoint, tmp_path):
+    (tmp_path / "kcbert-base").symlink_to(kcbert_shaped_checkpoint)
+    data = {"DATASET": "data/sample_comments_2000.csv", "RUN_DIR": str(test_run[0])}
+    said = notebook_04_up_to_its_derived_values(**data, CHECKPOINT=str(tmp_path / "kcbert-base"), CPU_HOURS=1e6)
+    assert "hours here" in said and "takes its place" not in said
+    assert said.endswith("kcbert-base, computing in float32\n")
+
+
 @pytest.mark.long
 def test_kcberts_full_size_takes_two_steps_in_every_fit_of_the_notebook(
     full_size_checkpoint, tmp_path, record_property
