@@ -92,6 +92,29 @@ def test_every_word_stands_on_the_map_even_with_dollar_signs():
     assert not any(text.get_parse_math() for text in figure.axes[0].texts)
 
 
+def boxes(texts):
+    return [text.get_window_extent() for text in texts]
+
+
+def test_words_of_a_crowded_map_cover_neither_each_other_nor_the_edge():
+    places = np.random.default_rng(0).normal(size=(60, 2)) * [3, 1]
+    figure = plots.word_map(places, [f"엘리베이터{number}" for number in range(60)], title="A crowd")
+    axes = draw(figure).axes[0]
+    found = boxes(axes.texts)
+    assert len(found) >= 30
+    assert [box for number, box in enumerate(found) if box.count_overlaps(found[:number])] == []
+    assert all(axes.bbox.contains(*corner) for box in found for corner in box.corners())
+
+
+def test_of_words_at_one_point_those_that_find_a_place_are_drawn():
+    figure = plots.word_map(
+        [[0, 0]] * 20 + [[1, 1]], [*"가나다라마바사아자차카타파하거너더러머버", "끝"], title="One point"
+    )
+    shown = [text.get_text() for text in draw(figure).axes[0].texts]
+    assert shown[0] == "가" and shown[-1] == "끝" and 2 <= len(shown) < 21
+    assert len(figure.axes[0].collections[0].get_offsets()) == 21
+
+
 def test_the_learning_curve_runs_through_the_means_and_shows_every_seed():
     scores = pd.DataFrame(
         {"model": "bert-tiny", "label_budget": [100, 100, 300, 300], "seed": [0, 1] * 2, "auroc": [0.5, 0.6, 0.7, 0.7]}

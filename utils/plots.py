@@ -17,12 +17,18 @@ import seaborn as sns
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike
 
 from utils.evaluation import called_class, stated_probability
 
 PALETTE = sns.color_palette("colorblind")
+# Where a word may stand beside its point on a map, the first choice first, and how many points (1/72 inch) away.
+LABEL_PLACES = [(x, y) for x in ("left", "right") for y in ("bottom", "top", "center")]
+LABEL_PLACES += [("center", "bottom"), ("center", "top")]
+SHIFT = {"left": 4, "right": -4, "bottom": 2, "top": -2, "center": 0}
 BLUE, ORANGE, GREY = PALETTE[0], PALETTE[1], "#666666"
 
 
@@ -158,15 +164,35 @@ def training_curves(
 def word_map(
     coordinates: ArrayLike, words: Sequence[str], *, title: str, topics: Sequence[str] | None = None
 ) -> Figure:
-    """Words at their place in a plane: `coordinates` has shape (N, 2), `words` and `topics` (the colour) length N."""
+    """Words at their place in a plane: `coordinates` has shape (N, 2), `words` and `topics` (the colour) length N.
+
+    A word stands where it covers no point and no word before it; one that finds no such place leaves only its point.
+    """
     points = np.asarray(coordinates, dtype=float)
     figure, axes = plt.subplots(figsize=(7.5, 5.5), layout="constrained")
     sns.scatterplot(x=points[:, 0], y=points[:, 1], hue=topics, style=topics, s=25, ax=axes)
-    for (x, y), word in zip(points, words, strict=True):
-        axes.annotate(word, (x, y), xytext=(3, 2), textcoords="offset points", fontsize=9, parse_math=False)
     axes.margins(0.08)
     axes.set(title=title, xlabel="first direction", ylabel="second direction", xticklabels=[], yticklabels=[])
+    figure.draw_without_rendering()  # or the axes would have no size yet
+    taken = [Bbox.from_bounds(x - 2, y - 2, 4, 4) for x, y in axes.transData.transform(points)]
+    for point, word in zip(points.tolist(), words, strict=True):
+        label = axes.annotate(word, point, (0, 0), textcoords="offset points", fontsize=9, parse_math=False)
+        _place_label(label, taken)
     return figure
+
+
+def _place_label(label: Annotation, taken: list[Bbox]) -> None:
+    """Put a label beside its point, where it lies in the axes and covers none of the boxes `taken`, or remove it."""
+    assert label.axes is not None
+    for horizontal, vertical in LABEL_PLACES:
+        label.set(ha=horizontal, va=vertical)
+        label.set_position((SHIFT[horizontal], SHIFT[vertical]))
+        box = label.get_window_extent()
+        inside = all(label.axes.bbox.contains(x, y) for x, y in box.corners())
+        if inside and not box.count_overlaps(taken):
+            taken.append(box)
+            return
+    label.remove()
 
 
 def learning_curve(scores: pd.DataFrame, *, metric: str, title: str, ylabel: str | None = None) -> Figure:
