@@ -43,6 +43,20 @@ SCROLL_TO = """top => {
   scroller.scrollTop = top;
   return [scroller.scrollTop, scroller.clientHeight, scroller.scrollHeight];
 }"""
+# The table that answers a comment, row by row, and whatever of the comment has become an element of the page.
+ANSWER = """table => [
+  [...table.tBodies[0].rows].map(row => {
+    const words = [...row.querySelectorAll('span')];
+    return {
+      model: row.cells[0].textContent,
+      probability: row.cells[1].textContent,
+      words: words.map(word => word.firstChild.textContent),
+      colours: words.map(word => getComputedStyle(word).backgroundColor),
+    };
+  }),
+  [...table.querySelectorAll('script, img')].map(element => element.outerHTML),
+]"""
+TYPED = "<script>alert(1)</script> <img/src=x/onerror=alert(2)> 민트 초코는 치약 맛이라 싫지만 카레는 좋아요"
 WIDER_THAN_THE_PAGE = """() => [...document.querySelectorAll('.jp-Notebook .jp-Cell')].map(
   cell => [...cell.querySelectorAll('.jp-OutputArea-output, .jp-MarkdownOutput')].some(
     output => output.scrollWidth > output.clientWidth + 1))"""
@@ -80,6 +94,28 @@ def test_a_cell_that_hangs_is_named(lab, lab_page):
     path = written(lab, quick="1", endless="import time\ntime.sleep(60)")
     with pytest.raises(pytest.fail.Exception, match="toy.ipynb: cell endless still runs after 15 s"):
         run_all_cells(lab_page, lab, path, 15)
+
+
+def test_every_model_answers_what_is_typed_into_the_text_box_and_none_of_it_is_run(lab, lab_page, screenshots):
+    step, folder, alerts = STEPS["05_model_comparison"], lab.repository / "notebooks", []
+    path = with_parameters(step, folder / step.notebook.name, folder / "text_box.ipynb")
+    run_all_cells(lab_page, lab, path, 60 * MINUTES["05"])
+    lab_page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
+    ask = [cell.id for cell in notebooks.read(path).cells].index("ask")
+    cell = lab_page.locator(".jp-Notebook .jp-Cell").nth(ask)
+    cell.locator("textarea").press_sequentially(TYPED)
+    cell.get_by_role("button", name="Ask").click()
+    table = cell.locator(".widget-html table", has_text="민트")
+    table.wait_for()
+    cell.screenshot(path=screenshots / "text_box.png")
+    rows, elements = table.evaluate(ANSWER)
+    choose(lab_page, "Kernel", "Shut Down Kernel")
+    saved = lab.repository.glob(f"{RUN_DIR}/models/*/classifier.json")
+    assert alerts == [] and elements == []
+    assert {row["model"] for row in rows} == {path.parent.name.removesuffix("-fine-tuned") for path in saved} != set()
+    assert [row for row in rows if row["words"] != TYPED.split()] == []
+    assert [row for row in rows if not re.fullmatch(r"0\.\d\d|1\.00", row["probability"])] == []
+    assert {colour for row in rows for colour in row["colours"]} - {"rgb(255, 255, 255)"} != set()
 
 
 @pytest.fixture
