@@ -538,24 +538,36 @@ def fine_tune_in_notebook_04(folder: Path, **parameters) -> dict[str, pd.DataFra
     return predictions(folder)
 
 
-def assert_the_saved_classifier_predicts_the_same(folder: Path, tables: dict[str, pd.DataFrame]) -> None:
+def assert_the_saved_classifier_predicts_the_same(
+    folder: Path, tables: dict[str, pd.DataFrame], *, within: float = 1e-5
+) -> None:
     """In another process than the notebook's, which saved it."""
     (saved,) = folder.glob("models/*-fine-tuned")
     rows = tables[saved.name.removesuffix("-fine-tuned")].query("tuning == 'full' and label_budget.isna()")
     texts = pd.read_parquet(folder / "comments.parquet").set_index("id")["text"]
     again = load_classifier(saved).predict_proba(texts[rows["id"]])[:, 1]
-    np.testing.assert_allclose(again, rows["probability"], atol=1e-5)
+    np.testing.assert_allclose(again, rows["probability"], atol=within)
 
 
 @pytest.mark.notebooks
-def test_a_folder_shaped_like_kcbert_is_fine_tuned_from_an_empty_run_folder(kcbert_shaped_checkpoint, tmp_path_factory):
-    folder = runs_folder(tmp_path_factory) / "kcbert-shaped"
+@pytest.mark.parametrize(
+    ("precision", "within", "scope"),
+    [
+        ("float32", 1e-5, {"LABEL_BUDGETS": [100]}),
+        ("mixed_bfloat16", 1e-2, {"LABEL_BUDGETS": [], "RANDOM_BASELINE": False}),
+        ("mixed_float16", 1e-2, {"LABEL_BUDGETS": [], "RANDOM_BASELINE": False}),
+    ],
+)
+def test_a_folder_shaped_like_kcbert_is_fine_tuned_from_an_empty_run_folder(
+    precision, within, scope, kcbert_shaped_checkpoint, tmp_path_factory
+):
+    folder = runs_folder(tmp_path_factory) / f"kcbert-shaped-{precision}"
     data = {"DATASET": "data/sample_comments_2000.csv", "CHECKPOINT": str(kcbert_shaped_checkpoint)}
-    tables = fine_tune_in_notebook_04(folder, **data, LABEL_BUDGETS=[100])
+    tables = fine_tune_in_notebook_04(folder, **data, **scope, PRECISION=precision)
     assert tables
     for rows in tables.values():
         assert np.isfinite(rows["probability"]).all()
-    assert_the_saved_classifier_predicts_the_same(folder, tables)
+    assert_the_saved_classifier_predicts_the_same(folder, tables, within=within)
 
 
 def notebook_04_up_to_its_derived_values(**parameters: object) -> str:
