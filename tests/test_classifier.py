@@ -3,6 +3,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import keras
@@ -11,7 +12,9 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from utils.bert import CommentBatches, build_bert_classifier, load_backbone, load_tokenizer
 from utils.classifier import (
+    BertClassifier,
     ClassifierFolderError,
     TextClassifier,
     TextCnnClassifier,
@@ -75,6 +78,41 @@ def test_no_comments_give_no_rows(classifier: TextClassifier) -> None:
 def test_odd_comments_get_a_probability(classifier: TextClassifier, text: str) -> None:
     probability = classifier.predict_proba([text])
     assert np.isfinite(probability).all() and probability.sum() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def bert(kcbert_shaped_checkpoint: Path) -> BertClassifier:
+    model = build_bert_classifier(load_backbone(kcbert_shaped_checkpoint))
+    return BertClassifier(model, load_tokenizer(kcbert_shaped_checkpoint), 300)
+
+
+def test_a_bert_gives_odd_comments_the_same_probability_alone_and_among_others(bert: BertClassifier) -> None:
+    odd = [
+        *HARD,
+        "\t\n\r",
+        "\x01\x1b\x7f\u200b",
+        "ㅋㅎㅠㅜ",
+        "ㅏㅏ ㄱ",
+        "\u1112",
+        "[CLS] [SEP] [MASK] [PAD]",
+        "😀" * 10_000,
+    ]
+    together = bert.predict_proba(odd)
+    assert np.isfinite(together).all() and (together > 0).all()
+    np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-6)
+    alone = np.concatenate([bert.predict_proba([text]) for text in odd])  # batches of one
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_array_equal(together[odd.index("")], together[odd.index("   ")])
+
+
+def test_a_bert_learns_from_batches_of_one_class_and_of_one_odd_comment(bert: BertClassifier) -> None:
+    bert.model.compile(keras.optimizers.Adam(1e-4), "sparse_categorical_crossentropy", jit_compile=False)
+    options = {"tokenizer": bert.tokenizer, "max_length": 12}
+    for texts, size in ((COMMENTS, 6), (["", "[MASK]", "😀"], 1)):
+        batches = CommentBatches([clean_comment(text) for text in texts], [1] * len(texts), batch_size=size, **options)
+        losses = bert.model.fit(batches, epochs=1, verbose=0).history["loss"]
+        assert np.isfinite(losses).all()
+    assert np.isfinite(bert.predict_proba(COMMENTS)).all()
 
 
 def test_a_bare_string_is_refused(classifier: TextClassifier) -> None:
@@ -194,16 +232,33 @@ def test_altered_settings_are_noticed(classifier: TextClassifier, tmp_path: Path
         load_classifier(tmp_path)
 
 
-def test_the_folder_of_a_text_cnn_says_which_tokenizer_it_needs_and_loading_under_another_warns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("kiwipiepy", "0.1"), ("kiwipiepy_model", "0.1"), ("compatible_jamo", False), ("tokens", "form")],
+)
+def test_loading_a_text_cnn_under_another_tokenizer_warns_and_names_what_differs(
+    setting: str, value: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained = text_cnn()
-    monkeypatch.setattr(TextCnnClassifier, "settings", lambda self: {**tokenizer_settings(), "kiwipiepy_model": "0.1"})
+    monkeypatch.setattr(
+        TextCnnClassifier, "settings", lambda self: {"tokenizer": "kiwi", **tokenizer_settings(), setting: value}
+    )
     trained.save(tmp_path)
-    with pytest.warns(UserWarning, match="trained with kiwipiepy_model 0.1, installed is"):
+    with pytest.warns(
+        UserWarning, match=f"trained with {setting} {value}, here is {tokenizer_settings()[setting]}: some"
+    ):
         load_classifier(tmp_path)
-    monkeypatch.undo()
-    assert trained.settings() == {"tokenizer": "kiwi", **tokenizer_settings()}
+
+
+def test_loading_a_text_cnn_under_its_own_tokenizer_does_not_warn(tmp_path: Path) -> None:
+    text_cnn().save(tmp_path)
+    assert json.loads((tmp_path / "classifier.json").read_text())["settings"] == {
+        "tokenizer": "kiwi",
+        **tokenizer_settings(),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        load_classifier(tmp_path)
 
 
 def test_a_folder_without_a_classifier_says_so(tmp_path: Path) -> None:

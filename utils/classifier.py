@@ -15,7 +15,6 @@ import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -392,11 +391,13 @@ class TextCnnClassifier(TextClassifier):
         """Rebuild the classifier from its two files."""
         import keras
 
-        installed = metadata.version("kiwipiepy_model")
-        if settings["kiwipiepy_model"] != installed:
+        here = {"tokenizer": "kiwi", **tokenizer_settings()}
+        other = [
+            f"{name} {settings.get(name)}, here is {here[name]}" for name in here if settings.get(name) != here[name]
+        ]
+        if other:
             warnings.warn(
-                f"{folder} was trained with kiwipiepy_model {settings['kiwipiepy_model']}, installed is {installed}: "
-                "some comments may be cut into other morphemes",
+                f"{folder} was trained with {'; '.join(other)}: some comments may be cut into other morphemes",
                 stacklevel=2,
             )
         model = keras.models.load_model(folder / "model.keras", compile=False)
