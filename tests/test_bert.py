@@ -348,6 +348,34 @@ def test_a_saved_classifier_records_the_checkpoint_it_started_from(kcbert_shaped
     assert load_classifier(tmp_path / "copy").source == source
 
 
+def test_the_card_of_a_saved_classifier_says_what_it_started_from_learned_and_cannot_do(
+    kcbert_shaped_checkpoint, tokenizer, tmp_path
+):
+    known = {
+        "source": {"hub": "beomi/kcbert-base", "commit": "0123abcd"},
+        "about": "800 labelled comments of mine.csv; macro F1 0.71 on validation",
+        "class_names": ["찬성", "반대"],
+    }
+    BertClassifier(small_classifier(kcbert_shaped_checkpoint), tokenizer, 20, **known).save(tmp_path / "saved")
+    card = (tmp_path / "saved" / "README.md").read_text(encoding="utf-8")
+    for stated in ("beomi/kcbert-base, commit 0123abcd", known["about"], "0 = 찬성, 1 = 반대", "cut after 20 tokens"):
+        assert stated in card
+    assert "2 layers of width 48, 3,000 word pieces" in card and "**Limits.**" in card and "**Licence.**" in card
+    load_classifier(tmp_path / "saved").save(tmp_path / "copy")
+    assert (tmp_path / "copy" / "README.md").read_text(encoding="utf-8") == card
+
+
+def test_the_card_names_a_folder_by_the_hash_of_its_weights_and_says_what_is_not_recorded(
+    kcbert_shaped_checkpoint, tokenizer
+):
+    model, source = small_classifier(kcbert_shaped_checkpoint), checkpoint_source(kcbert_shaped_checkpoint)
+    assert (
+        f"has SHA-256 {source['weights']['model.safetensors']})"
+        in BertClassifier(model, tokenizer, 20, source=source).card()
+    )
+    assert BertClassifier(model, tokenizer, 20).card().count("not recorded") == 2
+
+
 def test_a_saved_classifier_knows_the_names_of_its_classes(kcbert_shaped_checkpoint, tokenizer, tmp_path):
     model = bert.build_bert_classifier(bert.load_backbone(kcbert_shaped_checkpoint), num_classes=3)
     BertClassifier(model, tokenizer, 20, class_names=["긍정", "부정", "중립"]).save(tmp_path / "saved")

@@ -33,6 +33,20 @@ if TYPE_CHECKING:
     from transformers import BertTokenizer
 
 FORMAT_VERSION = 1
+BERT_CARD = """# A fine-tuned BERT for comments
+
+`load_classifier(folder).predict_proba(["..."])` of `utils.classifier` gives the probabilities of the classes
+{classes}, in this order.
+
+* **Base checkpoint.** {base}.
+* **Data and scores.** {about}.
+* **Settings.** Comments are cut after {max_length} tokens; the sentence vector is "{pooling}"; dropout {dropout:g};
+  {num_layers} layers of width {hidden_dim}, {vocabulary_size:,} word pieces.
+* **Limits.** It repeats the habits of whoever voted on or labelled its training comments, and guesses about any other
+  kind of text. It is no reason to hide a comment or to judge its writer.
+* **Licence.** The base checkpoint's licence holds (KcBERT: MIT on GitHub, Apache-2.0 on its hub card); the training
+  comments are their writers', and none is in this folder.
+"""
 MANIFEST = "classifier.json"
 
 
@@ -418,6 +432,8 @@ class BertClassifier(TextClassifier):
         Where a comment is cut, in tokens.
     source : mapping, optional
         Which checkpoint it started from, as `utils.checkpoints.checkpoint_source` says; kept in `classifier.json`.
+    about : str, optional
+        What it was trained on and how well it did, one sentence for its card; kept in `classifier.json`.
     class_names : sequence of str, length K, optional
         By default "0", "1", ...
     """
@@ -431,12 +447,14 @@ class BertClassifier(TextClassifier):
         max_length: int,
         *,
         source: Mapping[str, Any] | None = None,
+        about: str | None = None,
         class_names: Sequence[str] | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.source = source
+        self.about = about
         self.num_classes = int(model.output_shape[1])
         self.class_names = check_class_names(class_names, self.num_classes)
 
@@ -458,6 +476,7 @@ class BertClassifier(TextClassifier):
         names = ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length")
         return {
             "source": self.source,
+            "about": self.about,
             "max_length": self.max_length,
             "num_classes": self.num_classes,
             "dropout": self.model.get_layer("dropout").rate,
@@ -467,8 +486,22 @@ class BertClassifier(TextClassifier):
             "backbone": {name: getattr(backbone, name) for name in names},
         }
 
+    def card(self) -> str:
+        """Return the model's card in Markdown."""
+        settings, source = self.settings(), self.source or {}
+        base = "not recorded"
+        if "hub" in source:
+            base = f"{source['hub']}, commit {source['commit']}"
+        elif source:
+            hashes = ", ".join(f"{name} has SHA-256 {digest}" for name, digest in source["weights"].items())
+            base = f"{source['folder']} ({hashes})"
+        classes = ", ".join(f"{code} = {name}" for code, name in enumerate(self.class_names))
+        stated = {**settings, **settings["backbone"], "base": base, "classes": classes}
+        return BERT_CARD.format(**stated | {"about": self.about or "not recorded"})
+
     def write_files(self, folder: Path) -> None:
-        """Write `vocab.txt` and `weights.safetensors`."""
+        """Write `vocab.txt`, `weights.safetensors` and the card, `README.md`."""
+        (folder / "README.md").write_text(self.card(), encoding="utf-8")
         ids = self.tokenizer.get_vocab()
         tokens = sorted(ids, key=lambda token: ids[token])
         (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
@@ -479,7 +512,7 @@ class BertClassifier(TextClassifier):
 
     @classmethod
     def read_files(cls, folder: Path, settings: Mapping[str, Any]) -> Self:
-        """Rebuild the classifier from its two files."""
+        """Rebuild the classifier from its weights and vocabulary."""
         from keras_hub.models import BertBackbone
 
         from utils.bert import BACKBONE, build_bert_classifier, make_tokenizer
@@ -495,5 +528,5 @@ class BertClassifier(TextClassifier):
             strip_accents=settings["strip_accents"],
             max_length=settings["backbone"]["max_sequence_length"],
         )
-        source = settings.get("source")  # folders saved by earlier versions have none
-        return cls(model, tokenizer, settings["max_length"], source=source)
+        kept = {name: settings.get(name) for name in ("source", "about")}  # folders saved by earlier versions have none
+        return cls(model, tokenizer, settings["max_length"], **kept)
