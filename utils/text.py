@@ -27,6 +27,7 @@ from utils.files import atomic_path, shown
 
 PAD, UNKNOWN = 0, 1
 RESERVED_TOKENS = ("[PAD]", "[UNK]")
+_COMMENTS_A_WRITE = 50_000  # half a minute of Kiwi's work: what a run that is broken off loses at most
 _CACHE_SCHEMA = pa.schema([("comment", pa.binary(16)), ("tokens", pa.list_(pa.string()))])
 
 # KcBERT lists its emoji one by one with the `emoji` package; that set is Unicode's Emoji property, plus what joins
@@ -135,8 +136,9 @@ def tokenize_cached(texts: Iterable[str], folder: str | os.PathLike[str], *, pro
     """Return what `tokenize` returns, and remember it in a folder: no comment is cut twice.
 
     One Parquet file holds the tokens under the hash of the cleaned comment; the hash of `tokenizer_settings` is part of
-    its name. It is replaced as a whole, and its pages carry checksums: a file that cannot be read, or not as it was
-    written, is reported in one line and made anew.
+    its name. It is replaced as a whole, every 50,000 comments, so that a run that was broken off goes on near where it
+    was; and its pages carry checksums: a file that cannot be read, or not as it was written, is reported in one line
+    and made anew.
 
     Parameters
     ----------
@@ -163,9 +165,10 @@ def tokenize_cached(texts: Iterable[str], folder: str | os.PathLike[str], *, pro
     table = _read_cache(path)
     known = set(table["comment"].to_pylist())
     new = {key: text for key, text in zip(keys, checked, strict=True) if key not in known}
-    if new:
-        added = pa.table([list(new), tokenize(new.values(), progress=progress)], schema=_CACHE_SCHEMA)
-        table = pa.concat_tables([table, added])
+    for first in range(0, len(new), _COMMENTS_A_WRITE):
+        part = list(new)[first : first + _COMMENTS_A_WRITE]
+        tokens = tokenize([new[key] for key in part], progress=progress)
+        table = pa.concat_tables([table, pa.table([part, tokens], schema=_CACHE_SCHEMA)])
         with atomic_path(path) as temporary:
             pq.write_table(table, temporary, write_page_checksum=True)
     rows = pc.index_in(pa.array(keys, pa.binary(16)), value_set=table["comment"])
