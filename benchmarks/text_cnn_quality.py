@@ -2,8 +2,13 @@
 
 ``... folds RUN_DIR`` trains every model of notebook 02 on each of five folds of whole groups, and holds them against
 TF-IDF. ``... ablation RUN_DIR`` changes one setting at a time, trains on the training split and scores on validation.
+``... curve RUN_DIR`` does so for Word2Vec on 10,000, 100,000 and 1,000,000 comments, nothing else changed, three seeds.
+``... tokens RUN_DIR`` only cuts all comments of training and validation films into morphemes, so that the others find
+them cut. ``--set dropout=0.7 windows=[1,2,3]`` starts from other settings than `Settings` has.
+
 RUN_DIR is a run folder whose comments notebook 01 has labelled, such as ``runs/movie``. The test split takes no part in
-either. Finished fits are kept in ``RUN_DIR/text-cnn-quality/``, so that a run that was stopped goes on where it was.
+any. Tokens, word vectors and finished fits are kept in ``RUN_DIR/text-cnn-quality/`` under the hash of all that they
+depend on, so that a run that was stopped goes on where it was.
 """
 
 import argparse
@@ -11,9 +16,9 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -29,7 +34,7 @@ from utils.classifier import character_ngrams
 from utils.evaluation import average_over_seeds, cluster_bootstrap, paired_differences, score_intervals, score_settings
 from utils.files import atomic_path, sha256_of
 from utils.splits import group_folds
-from utils.text import build_vocabulary, encode_tokens, tokenize_cached
+from utils.text import UNKNOWN, build_vocabulary, encode_tokens, tokenize_cached, tokenizer_settings
 from utils.text_cnn import VARIANTS, build_text_cnn
 from utils.training import class_weights, set_seeds
 from utils.word2vec import embedding_matrix, train_word2vec
@@ -38,15 +43,29 @@ FOLDS = 5
 # On validation `static` still gained in its fifth epoch, and `non-static` was best after two;
 # the other two move the table as well.
 EPOCHS = {"rand": 2, "static": 6, "non-static": 2, "multichannel": 2}
-SEEDS = (0, 1, 2)  # of the best variant; the others are trained with the first
+SEEDS = (0, 1, 2)  # of the best variant and of the curve; all else is trained with the first
 REFERENCE = "tfidf-logreg"
 AS_IT_IS = "as it is"
-WORD_SETTINGS = ("max_length", "dimensions", "word2vec_window", "word2vec_comments")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a fit depends on besides the comments."""
+class WordSettings:
+    """What the ids and the embedding table depend on besides the comments."""
+
+    max_length: int = 48
+    vocabulary_comments: int = 150_000
+    word2vec_comments: int = 150_000
+    dimensions: int = 100
+    word2vec_window: int = 5
+    word2vec_min_count: int = 3
+    word2vec_epochs: int = 10
+    word2vec_sample: float = 1e-3
+    word2vec_negative: int = 5
+
+
+@dataclass(frozen=True)
+class Settings(WordSettings):
+    """What a fit depends on besides the comments and the seed: the hash of a kept fit is made of nothing else."""
 
     variant: str = "static"
     windows: tuple[int, ...] = (3, 4, 5)
@@ -56,30 +75,59 @@ class Settings:
     learning_rate: float = 1e-3
     batch_size: int = 128
     epochs: int = EPOCHS["static"]
-    max_length: int = 48
-    dimensions: int = 100
-    word2vec_window: int = 5
-    word2vec_comments: int = 150_000
+    frozen_epochs: int = 0  # before the others, with the vectors held still
+    thawed_rate: float = 1.0  # after them, as a share of the learning rate
+    embedding_scale: float = 1.0  # the pretrained vectors are multiplied by it
+    word_dropout: float = 0.0  # share of the words that training takes for unknown
+    averaging: float = 0.0  # momentum of the weights' moving average, which predicts; 0: the last weights do
+    balance: bool = True  # class weights
 
     def of_variant(self, variant: str) -> "Settings":
         """Return the settings of another variant, with its own number of epochs."""
-        return replace(self, variant=variant, epochs=EPOCHS[variant])
+        frozen_epochs = self.frozen_epochs if variant in ("non-static", "multichannel") else 0
+        return replace(self, variant=variant, epochs=EPOCHS[variant], frozen_epochs=frozen_epochs)
+
+    def of_words(self) -> WordSettings:
+        """Return the part that the ids and the embedding table depend on."""
+        return WordSettings(**{field.name: getattr(self, field.name) for field in fields(WordSettings)})
 
 
 ABLATION = {
     "windows 1, 2, 3": {"windows": (1, 2, 3)},
     "200 maps": {"maps": 200},
+    "windows 1, 2, 3 and 200 maps": {"windows": (1, 2, 3), "maps": 200},
     "dropout 0.7": {"dropout": 0.7},
     "norm limit 1.5": {"max_norm": 1.5},
     "learning rate 3e-4": {"learning_rate": 3e-4},
     "3 epochs": {"epochs": 3},
     "10 epochs": {"epochs": 10},
+    "no class weights": {"balance": False},
+    "a tenth of the words unknown": {"word_dropout": 0.1},
+    "weights averaged, .995": {"averaging": 0.995},
+    "vectors of half the size": {"embedding_scale": 0.5},
+    "vectors of twice the size": {"embedding_scale": 2.0},
+    "4 epochs static, 2 moving at a tenth": {
+        "variant": "non-static",
+        "frozen_epochs": 4,
+        "epochs": 2,
+        "thawed_rate": 0.1,
+    },
     "80 morphemes": {"max_length": 80},
+    "96 morphemes": {"max_length": 96},
     "200 numbers a vector": {"dimensions": 200},
-    "Word2Vec on 10,000 comments": {"word2vec_comments": 10_000},
-    "Word2Vec on 100,000 comments": {"word2vec_comments": 100_000},
-    "Word2Vec on 1,000,000 comments": {"word2vec_comments": 1_000_000},
+    "Word2Vec, window 10": {"word2vec_window": 10},
+    "Word2Vec, words that occur once": {"word2vec_min_count": 1},
+    "Word2Vec, 20 epochs": {"word2vec_epochs": 20},
+    "Word2Vec, sample 1e-4": {"word2vec_sample": 1e-4},
+    "Word2Vec, negative 10": {"word2vec_negative": 10},
+    "Word2Vec on 1,000,000 comments, 200 numbers, sample 1e-4, negative 10": {
+        "word2vec_comments": 1_000_000,
+        "dimensions": 200,
+        "word2vec_sample": 1e-4,
+        "word2vec_negative": 10,
+    },
 }
+CURVE = {f"Word2Vec on {count:,} comments": {"word2vec_comments": count} for count in (10_000, 100_000, 1_000_000)}
 
 
 class Part(NamedTuple):
@@ -114,20 +162,31 @@ def fold_parts(comments: pd.DataFrame) -> Iterator[Part]:
         yield Part(train[train["label"] >= 0], train[train["label"] < 0], held_out)
 
 
-def prepare_words(
-    part: Part, *, cache: Path, max_length: int, dimensions: int, word2vec_window: int, word2vec_comments: int
-) -> Words:
-    """Train word vectors on the training groups' comments, and turn the comments into ids."""
-    extra = part.extra[: max(word2vec_comments - len(part.train), 0)]
-    texts = pd.concat([part.train, extra, part.held_out])["text"]
-    sentences = tokenize_cached(texts, cache)
-    corpus, held_out = sentences[: -len(part.held_out)], sentences[-len(part.held_out) :]
-    vocabulary = build_vocabulary(corpus, min_count=2, max_size=30_000)
-    vectors = train_word2vec(corpus[:word2vec_comments], vector_size=dimensions, window=word2vec_window, epochs=10)
+def prepare_words(part: Part, settings: WordSettings, *, cache: Path) -> Words:
+    """Train word vectors on the training groups' comments, and turn the comments into ids.
+
+    The vocabulary's comments do not depend on how many Word2Vec reads. It reads labelled and further comments drawn at
+    random; what it reads of fewer is among what it reads of more.
+    """
+    further = part.extra.sample(frac=1, random_state=0)[: max(settings.vocabulary_comments - len(part.train), 0)]
+    read = pd.concat([part.train, part.extra]).sample(frac=1, random_state=1)[: settings.word2vec_comments]
+    train, further, held_out, read = (
+        tokenize_cached(rows["text"], cache) for rows in (part.train, further, part.held_out, read)
+    )
+    vocabulary = build_vocabulary([*train, *further], min_count=2, max_size=30_000)
+    vectors = train_word2vec(
+        read,
+        vector_size=settings.dimensions,
+        window=settings.word2vec_window,
+        min_count=settings.word2vec_min_count,
+        epochs=settings.word2vec_epochs,
+        sample=settings.word2vec_sample,
+        negative=settings.word2vec_negative,
+    )
     return Words(
         embedding_matrix(vectors, vocabulary),
-        encode_tokens(corpus[: len(part.train)], vocabulary, max_length=max_length),
-        encode_tokens(held_out, vocabulary, max_length=max_length),
+        encode_tokens(train, vocabulary, max_length=settings.max_length),
+        encode_tokens(held_out, vocabulary, max_length=settings.max_length),
     )
 
 
@@ -135,6 +194,8 @@ def text_cnn(words: Words, labels: NDArray[np.int8], settings: Settings, *, seed
     """Train a Text-CNN and return the held-out comments' probabilities (N,)."""
     set_seeds(seed)
     start = {"embedding_dim": settings.dimensions}
+    if settings.variant != "rand":
+        start = {"embeddings": words.embeddings * np.float32(settings.embedding_scale)}
     model = build_text_cnn(
         len(words.embeddings),
         max_length=settings.max_length,
@@ -143,12 +204,33 @@ def text_cnn(words: Words, labels: NDArray[np.int8], settings: Settings, *, seed
         maps=settings.maps,
         dropout=settings.dropout,
         max_norm=settings.max_norm,
-        **(start if settings.variant == "rand" else {"embeddings": words.embeddings}),
+        **start,
     )
-    model.compile(keras.optimizers.Adam(settings.learning_rate), "sparse_categorical_crossentropy")
-    fit = {"batch_size": settings.batch_size, "epochs": settings.epochs, "verbose": 0}
-    model.fit(words.train, labels, class_weight=class_weights(labels), **fit)
+    trained = with_word_dropout(model, settings.word_dropout) if settings.word_dropout else model
+    if settings.frozen_epochs:
+        model.get_layer("vectors").trainable = False
+        fit(trained, words, labels, settings, epochs=settings.frozen_epochs, rate=settings.learning_rate)
+        model.get_layer("vectors").trainable = True
+    rate = settings.learning_rate * (settings.thawed_rate if settings.frozen_epochs else 1)
+    fit(trained, words, labels, settings, epochs=settings.epochs, rate=rate)
     return model.predict(words.held_out, batch_size=512, verbose=0)[:, 1]
+
+
+def with_word_dropout(model: keras.Model, share: float) -> keras.Model:
+    """Return a network that trains `model` with a share of the words, drawn anew at each step, taken for unknown."""
+    tokens = keras.Input(model.input_shape[1:], dtype="int32")
+    kept = keras.layers.Dropout(share)(keras.ops.ones_like(tokens, dtype="float32"))
+    return keras.Model(tokens, model(keras.ops.where(kept > 0, tokens, keras.ops.minimum(tokens, UNKNOWN))))
+
+
+def fit(
+    model: keras.Model, words: Words, labels: NDArray[np.int8], settings: Settings, *, epochs: int, rate: float
+) -> None:
+    """Train a network for some epochs with Adam, its moments beginning at zero."""
+    average = {"use_ema": True, "ema_momentum": settings.averaging} if settings.averaging else {}
+    model.compile(keras.optimizers.Adam(rate, **average), "sparse_categorical_crossentropy")
+    weights = class_weights(labels) if settings.balance else None
+    model.fit(words.train, labels, batch_size=settings.batch_size, epochs=epochs, class_weight=weights, verbose=0)
 
 
 def tfidf_logreg(part: Part) -> NDArray[np.float64]:
@@ -167,11 +249,28 @@ def rating(part: Part) -> NDArray[np.float64]:
 
 
 class Fits:
-    """Predictions for one part of the comments, each made once and then read from the folder."""
+    """Word vectors and predictions for one part of the comments, each made once and then read from the folder."""
 
     def __init__(self, part: Part, folder: Path, comments_hash: str) -> None:
-        self.part, self.folder, self.comments_hash = part, folder, comments_hash
-        self.words = functools.lru_cache(maxsize=1)(functools.partial(prepare_words, part, cache=folder / "tokens"))
+        self.part, self.folder = part, folder
+        ids = [hashlib.sha256("\n".join(rows["id"].astype(str)).encode()).hexdigest() for rows in part]
+        self.made_from = [comments_hash, *ids, tokenizer_settings()]
+        self.words = functools.lru_cache(maxsize=1)(self.read_words)
+
+    def path(self, *made_from: Any, suffix: str) -> Path:
+        """Return where in the folder that which is made from these and the comments is kept."""
+        name = hashlib.sha256(json.dumps([*self.made_from, *made_from]).encode()).hexdigest()[:16]
+        return self.folder / f"{name}{suffix}"
+
+    def read_words(self, settings: WordSettings) -> Words:
+        """Return what `prepare_words` makes."""
+        path = self.path("words", asdict(settings), suffix=".npz")
+        if not path.exists():
+            words = prepare_words(self.part, settings, cache=self.folder / "tokens")
+            with atomic_path(path) as unfinished:
+                np.savez_compressed(unfinished, **words._asdict())
+        with np.load(path) as kept:
+            return Words(**kept)
 
     def predictions(self, model: str, settings: Settings | None, *, seed: int = 0) -> pd.DataFrame:
         """Return `id`, `group`, `label`, `probability`, `model` and `seed` of the held-out comments.
@@ -179,9 +278,7 @@ class Fits:
         `settings` are those of a Text-CNN, None for the baseline that `model` names.
         """
         held_out = self.part.held_out
-        ids = hashlib.sha256("\n".join(held_out["id"].astype(str)).encode()).hexdigest()
-        made_from = [self.comments_hash, ids, model if settings is None else asdict(settings), seed]
-        path = self.folder / f"{hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]}.parquet"
+        path = self.path(model if settings is None else asdict(settings), seed, suffix=".parquet")
         if not path.exists():
             probability = self.baseline(model) if settings is None else self.network(settings, seed)
             with atomic_path(path) as unfinished:
@@ -197,8 +294,7 @@ class Fits:
 
     def network(self, settings: Settings, seed: int) -> NDArray[np.float32]:
         """Return the probabilities of a Text-CNN; fits that start from the same words share them."""
-        words = self.words(**{name: getattr(settings, name) for name in WORD_SETTINGS})
-        return text_cnn(words, self.part.train["label"].to_numpy(), settings, seed=seed)
+        return text_cnn(self.words(settings.of_words()), self.part.train["label"].to_numpy(), settings, seed=seed)
 
 
 def run_folds(comments: pd.DataFrame, folder: Path, comments_hash: str, settings: Settings) -> list[pd.DataFrame]:
@@ -220,13 +316,21 @@ def run_folds(comments: pd.DataFrame, folder: Path, comments_hash: str, settings
 
 
 def run_ablation(comments: pd.DataFrame, folder: Path, comments_hash: str, settings: Settings) -> pd.DataFrame:
-    """Return the validation predictions of the settings and of every change to them."""
+    """Return the validation predictions of the settings, of the other variants and of every change."""
     fits = Fits(split_part(comments), folder, comments_hash)
     asked = {AS_IT_IS: settings}
     asked |= {variant: settings.of_variant(variant) for variant in VARIANTS if variant != settings.variant}
     asked |= {name: replace(settings, **change) for name, change in ABLATION.items()}
     tables = [fits.predictions(name, changed) for name, changed in asked.items()]
     return pd.concat([*tables, fits.predictions(REFERENCE, None)], ignore_index=True)
+
+
+def run_curve(comments: pd.DataFrame, folder: Path, comments_hash: str, settings: Settings) -> pd.DataFrame:
+    """Return the validation predictions with Word2Vec on more and more comments, and all seeds."""
+    fits = Fits(split_part(comments), folder, comments_hash)
+    asked = {AS_IT_IS: settings} | {name: replace(settings, **change) for name, change in CURVE.items()}
+    tables = [fits.predictions(name, changed, seed=seed) for name, changed in asked.items() for seed in SEEDS]
+    return pd.concat(tables, ignore_index=True)
 
 
 def summarise(tables: list[pd.DataFrame], *, reference: str, samples: int) -> list[dict[str, object]]:
@@ -267,30 +371,59 @@ def describe_folds(tables: list[pd.DataFrame]) -> list[dict[str, object]]:
     return rows
 
 
+def changed_settings(changes: list[str]) -> Settings:
+    """Return the settings with changes such as `dropout=0.7` or `windows=[1,2,3]`, values in JSON; of a word as it is.
+
+    Raises
+    ------
+    ValueError
+        A setting is unknown, or its value is of another kind; the message names it.
+    """
+    settings = Settings()
+    for change in changes:
+        name, _, value = change.partition("=")
+        before = asdict(settings).get(name)
+        if before is None:
+            raise ValueError(f"{name} is no setting: choose from {', '.join(asdict(settings))}")
+        read = value if isinstance(before, str) else json.loads(value)
+        read = type(before)(read) if isinstance(before, tuple | float) else read
+        if type(read) is not type(before):
+            raise ValueError(f"{name} must be like {before!r}, not {value}")
+        settings = replace(settings, **{name: read})
+    return settings
+
+
 def main() -> None:
-    """Run the folds or the ablation and print their tables."""
+    """Cut the comments, or run the folds, the ablation or the curve and print their tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.text_cnn_quality", description=__doc__)
-    parser.add_argument("what", choices=("folds", "ablation"))
+    parser.add_argument("what", choices=("tokens", "ablation", "curve", "folds"))
     parser.add_argument("run_dir", type=Path, help="a run folder whose comments notebook 01 has labelled")
     parser.add_argument("--samples", type=int, default=2000, help="bootstrap draws of whole groups")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings to start from")
     asked = parser.parse_args()
     path = asked.run_dir / "comments.parquet"
     if not path.is_file():
         parser.exit(1, f"{path} is missing: run notebook 01 with RUN_DIR = {str(asked.run_dir)!r} first.\n")
-    comments = pd.read_parquet(path).sample(frac=1, random_state=0)  # parts take their first unlabelled comments
+    try:
+        settings = changed_settings(asked.set)
+    except ValueError as error:
+        parser.error(str(error))
+    comments = pd.read_parquet(path)
     folder = asked.run_dir / "text-cnn-quality"
-    if asked.what == "folds":
-        tables = run_folds(comments, folder, sha256_of(path), Settings())
+    command = " ".join(["python -m benchmarks.text_cnn_quality", asked.what, str(asked.run_dir)])
+    command += " --set " + " ".join(asked.set) if asked.set else ""
+    if asked.what == "tokens":
+        used = comments[comments["split"].isin(["train", "validation"])]
+        tokenize_cached(used["text"], folder / "tokens", progress=True)
+    elif asked.what == "folds":
+        tables = run_folds(comments, folder, sha256_of(path), settings)
         rows = summarise(tables, reference=REFERENCE, samples=asked.samples)
-        title = f"AUROC on whole held-out groups, mean of {FOLDS} folds"
-    else:
-        tables = [run_ablation(comments, folder, sha256_of(path), Settings())]
-        rows = summarise(tables, reference=AS_IT_IS, samples=asked.samples)
-        title = "AUROC on validation, one setting changed at a time"
-    command = f"python -m benchmarks.text_cnn_quality {asked.what} {asked.run_dir}"
-    print_table(title, command, rows)
-    if asked.what == "folds":
+        print_table(f"AUROC on whole held-out groups, mean of {FOLDS} folds", command, rows)
         print_table("AUROC by fold, first seed", command, describe_folds(tables))
+    else:
+        run = {"ablation": run_ablation, "curve": run_curve}[asked.what]
+        rows = summarise([run(comments, folder, sha256_of(path), settings)], reference=AS_IT_IS, samples=asked.samples)
+        print_table("AUROC on validation, one setting changed at a time", command, rows)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ def train_word2vec(
     window: int = 5,
     min_count: int = 3,
     epochs: int = 5,
+    sample: float = 1e-3,
+    negative: int = 5,
     seed: int = 0,
     workers: int = 1,
 ) -> KeyedVectors:
@@ -36,6 +38,10 @@ def train_word2vec(
         Rarer tokens get no vector.
     epochs : int, optional
         Passes over the comments.
+    sample : float, optional
+        Of a token whose share of all tokens is above this, some occurrences are left out at random; 0 keeps all.
+    negative : int, optional
+        Tokens drawn at random for each true neighbour, to be told from it.
     seed : int, optional
         The same seed gives the same vectors as long as `workers` is 1.
     workers : int, optional
@@ -56,7 +62,14 @@ def train_word2vec(
     T. Mikolov et al., "Distributed Representations of Words and Phrases and their Compositionality", NIPS 2013.
     """
     model = Word2Vec(
-        sg=1, vector_size=vector_size, window=window, min_count=min_count, seed=seed, workers=workers, negative=5
+        sg=1,
+        vector_size=vector_size,
+        window=window,
+        min_count=min_count,
+        sample=sample,
+        negative=negative,
+        seed=seed,
+        workers=workers,
     )
     model.build_vocab(sentences)
     if len(model.wv) == 0:
