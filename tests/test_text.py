@@ -254,6 +254,28 @@ def test_an_interrupted_write_leaves_the_earlier_file(tmp_path: Path, monkeypatc
     assert cache_file(tmp_path).read_bytes() == before
 
 
+def test_a_run_that_is_broken_off_keeps_what_was_written(
+    tmp_path: Path, cut_here: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_module, "_COMMENTS_A_WRITE", 2)
+    asked = ["버스", "택시", "기차", "배", "자전거"]
+    tokenize_cached(asked[:1], tmp_path)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        writes = iter([text_module.pq.write_table, None])
+
+        def second_is_broken_off(*arguments: object, **settings: object) -> None:
+            write = next(writes)
+            if write is None:
+                raise KeyboardInterrupt
+            write(*arguments, **settings)
+
+        patched.setattr(text_module.pq, "write_table", second_is_broken_off)
+        tokenize_cached(asked, tmp_path)
+    del cut_here[:]
+    assert tokenize_cached(asked, tmp_path) == tokenize(asked)
+    assert cut_here == ["배", "자전거"]
+
+
 def test_cached_tokenizing_refuses_what_tokenizing_refuses_and_takes_no_comments(tmp_path: Path) -> None:
     assert tokenize_cached([], tmp_path) == []
     with pytest.raises(TypeError, match=r"texts\[1\] must be a string, not NoneType"):
