@@ -2,6 +2,12 @@
 
 Both see the same batches and train with Adam. The two take turns, and the fastest epoch of each counts. Seconds are
 seconds on the clock, with all cores; compiling is left out. Needs ``requirements-torch.txt``.
+
+What bounds a step? Two things it cannot do without are counted and held against what the machine reaches at them
+alone, measured in the same run: the operations of the convolutions against a product of two matrices, the bytes that
+the embedding table costs (rows gathered, a gradient as large as the table, Adam's pass over it) against a copy in
+memory. The `floor` is the time of both, one after the other, as a share of Keras's time; the bound is the one that
+takes longer. What is missing to 1 is neither: the maximum, dropout, padding, and what each step costs besides.
 """
 
 import sys
@@ -13,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.timing import print_table, timed
+from benchmarks.timing import matmul_flops, print_table, timed
 from utils.text_cnn import VARIANTS, build_text_cnn
 from utils.training import set_seeds
 
@@ -22,6 +28,7 @@ VOCABULARY_SIZE, DIM, LENGTH, BATCH_SIZE = 20_000, 100, 48, 64
 WINDOWS, MAPS, MAX_NORM = (3, 4, 5), 100, 3.0
 LEARNING_RATE = 1e-3
 ROUNDS = 5
+PRODUCT_SIZE, COPIED_BYTES = 2048, 200_000_000
 
 
 class TorchTextCnn(nn.Module):
@@ -85,7 +92,51 @@ def draw_comments(comments: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     return ids, random.integers(0, 2, comments, dtype=np.int32)
 
 
-def measure(variant: str, ids: NDArray[np.int32], labels: NDArray[np.int32]) -> dict[str, object]:
+def step_flops(variant: str) -> int:
+    """Return the operations of a step's convolutions: the answers, the gradients of the filters and of the vectors.
+
+    Vectors that stay as they are need no gradient.
+    """
+    answers = 2 * BATCH_SIZE * LENGTH * DIM * MAPS * sum(WINDOWS)
+    return answers * (2 if variant == "static" else 3)
+
+
+def step_bytes(variant: str) -> int:
+    """Return the bytes that a step moves for the embedding table at least.
+
+    The rows of the words are read and written. A trained table also has its gradient, as large as itself, written and
+    read once, and the table and Adam's two moments read and written.
+    """
+    gathered = 2 * 4 * BATCH_SIZE * LENGTH * DIM
+    table = 4 * VOCABULARY_SIZE * DIM
+    return gathered * (2 if variant == "multichannel" else 1) + (0 if variant == "static" else 8 * table)
+
+
+def machine_peaks() -> tuple[float, float]:
+    """Return the operations a second of a matrix product, and the bytes a second, read and written, of a copy."""
+    square = keras.random.normal((PRODUCT_SIZE, PRODUCT_SIZE))
+    flops = matmul_flops(lambda: np.asarray(keras.ops.matmul(square, square)), PRODUCT_SIZE)
+    source, target = np.ones(COPIED_BYTES, np.uint8), np.empty(COPIED_BYTES, np.uint8)
+    return flops, 2 * COPIED_BYTES / min(timed(lambda: np.copyto(target, source))[1] for _ in range(ROUNDS))
+
+
+def bound(variant: str, seconds: float, peaks: tuple[float, float]) -> dict[str, object]:
+    """Return what a step of so many seconds reaches of the two peaks, and which of the two it waits for longer."""
+    flops, moved = step_flops(variant), step_bytes(variant)
+    shares = {"products": flops / seconds / peaks[0], "memory": moved / seconds / peaks[1]}
+    return {
+        "GFLOP/s": flops / seconds / 1e9,
+        "share of a product's": shares["products"],
+        "table, GB/s": moved / seconds / 1e9,
+        "share of a copy's": shares["memory"],
+        "floor": sum(shares.values()),
+        "bound": max(shares, key=shares.__getitem__),
+    }
+
+
+def measure(
+    variant: str, ids: NDArray[np.int32], labels: NDArray[np.int32], peaks: tuple[float, float]
+) -> dict[str, object]:
     """Return one row of the table."""
     embeddings = None
     if variant != "rand":
@@ -102,7 +153,9 @@ def measure(variant: str, ids: NDArray[np.int32], labels: NDArray[np.int32]) -> 
         for name, epoch in epochs.items():
             seconds[name].append(timed(epoch)[1])
     rates = {f"{name}, comments a second": round(len(ids) / min(times)) for name, times in seconds.items()}
-    return {"variant": variant} | rates | {"times faster": min(seconds["PyTorch"]) / min(seconds["Keras"])}
+    faster = {"times faster": min(seconds["PyTorch"]) / min(seconds["Keras"])}
+    step = min(seconds["Keras"]) * BATCH_SIZE / len(ids)
+    return {"variant": variant} | rates | faster | bound(variant, step, peaks)
 
 
 def main() -> None:
@@ -110,8 +163,10 @@ def main() -> None:
     comments = int(sys.argv[1]) if len(sys.argv) > 1 else COMMENTS
     set_seeds(0)
     ids, labels = draw_comments(comments)
-    rows = [measure(variant, ids, labels) for variant in VARIANTS]
+    peaks = machine_peaks()
+    rows = [measure(variant, ids, labels, peaks) for variant in VARIANTS]
     print_table("Text-CNN, one training epoch", f"python -m benchmarks.text_cnn {comments}", rows)
+    print(f"\nPeaks here: a matrix product {peaks[0] / 1e9:.0f} GFLOP/s, a copy {peaks[1] / 1e9:.1f} GB/s.")
 
 
 if __name__ == "__main__":

@@ -88,30 +88,80 @@ def test_the_peer_gives_the_columns_that_labelling_gives():
     np.testing.assert_allclose(ours[voted], theirs[voted], atol=1e-12)
 
 
-def test_both_text_cnns_answer_alike_with_the_same_weights():
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_both_text_cnns_answer_alike_and_move_alike_in_a_training_step(variant, monkeypatch):
     torch = pytest.importorskip("torch")
     benchmark = pytest.importorskip("benchmarks.text_cnn")
-    ids, _ = benchmark.draw_comments(20)
-    embeddings = np.random.default_rng(1).normal(size=(benchmark.VOCABULARY_SIZE, benchmark.DIM)).astype(np.float32)
-    ours = build_text_cnn(len(embeddings), max_length=benchmark.LENGTH, embeddings=embeddings, variant="multichannel")
-    theirs = benchmark.TorchTextCnn(embeddings, "multichannel").eval()
-    weights = {weight.path: torch.from_numpy(keras.ops.convert_to_numpy(weight).copy()) for weight in ours.weights}
+    monkeypatch.setattr(benchmark, "VOCABULARY_SIZE", 500)
+    monkeypatch.setattr(benchmark, "MAX_NORM", 0.5)  # so that the limit binds
+    ids, labels = benchmark.draw_comments(benchmark.BATCH_SIZE)
+    embeddings = np.random.default_rng(1).normal(size=(500, benchmark.DIM)).astype(np.float32)
+    embeddings = None if variant == "rand" else embeddings
+    settings = {"embedding_dim": benchmark.DIM, "dropout": 0.0, "max_norm": benchmark.MAX_NORM, "variant": variant}
+    ours = build_text_cnn(500, max_length=benchmark.LENGTH, embeddings=embeddings, **settings)
+    theirs = benchmark.TorchTextCnn(embeddings, variant)
+    theirs.dropout.p = 0.0
+    start = {weight.path: torch.from_numpy(keras.ops.convert_to_numpy(weight).copy()) for weight in ours.weights}
     with torch.no_grad():
-        for window, convolution in zip(benchmark.WINDOWS, theirs.convolutions, strict=True):
-            convolution.weight.copy_(weights[f"window_{window}/kernel"].permute(2, 1, 0))
-            convolution.bias.copy_(weights[f"window_{window}/bias"])
-        theirs.classes.weight.copy_(weights["classes/kernel"].T)
-        theirs.classes.bias.copy_(weights["classes/bias"])
-        probabilities = torch.softmax(theirs(torch.from_numpy(ids)), dim=1).numpy()
-    np.testing.assert_allclose(ours.predict(ids, verbose=0), probabilities, atol=1e-5)
+        for path, weight in torch_weights(theirs).items():
+            weight.copy_(start[path])
+
+    def compare(tolerance):
+        with torch.no_grad():
+            probabilities = torch.softmax(theirs(torch.from_numpy(ids)), dim=1).numpy()
+        np.testing.assert_allclose(ours.predict(ids, verbose=0), probabilities, atol=tolerance)
+        found = torch_weights(theirs)
+        assert set(found) == set(start)
+        for weight in ours.weights:
+            theirs_now = found[weight.path].detach().numpy()
+            np.testing.assert_allclose(weight.numpy(), theirs_now, atol=tolerance, err_msg=weight.path)
+
+    compare(1e-5)
+    benchmark.keras_epoch(ids, labels, ours)()
+    benchmark.torch_epoch(ids, labels, theirs)()
+    compare(1e-4)
+    moved = {weight.path for weight in ours.weights if np.abs(weight.numpy() - start[weight.path].numpy()).max() > 5e-4}
+    held = {"static": {"vectors/embeddings"}, "multichannel": {"fixed_vectors/embeddings"}}
+    assert moved == set(start) - held.get(variant, set())
+
+
+def torch_weights(network):
+    """The PyTorch network's weights by Keras's names, seen in Keras's order of axes."""
+    found = {"vectors/embeddings": network.vectors.weight}
+    if network.fixed_vectors is not None:
+        found["fixed_vectors/embeddings"] = network.fixed_vectors.weight
+    for convolution in network.convolutions:
+        name = f"window_{convolution.kernel_size[0]}"
+        found |= {f"{name}/kernel": convolution.weight.permute(2, 1, 0), f"{name}/bias": convolution.bias}
+    return found | {"classes/kernel": network.classes.weight.T, "classes/bias": network.classes.bias}
 
 
 def test_the_text_cnns_speed_is_shown_for_every_variant():
     pytest.importorskip("torch")
     rows = rows_shown("text_cnn", "128")
     assert [row[0] for row in rows] == list(VARIANTS)
-    ours, theirs, ratio = np.array([row[1:] for row in rows], dtype=float).T
+    ours, theirs, ratio, gflops, products, gigabytes, memory, floor = np.array(
+        [row[1:-1] for row in rows], dtype=float
+    ).T
     np.testing.assert_allclose(ratio, ours / theirs, rtol=0.1)
+    assert (gflops > 0).all() and (gigabytes > 0).all()
+    np.testing.assert_allclose(floor, products + memory, atol=0.011)
+    assert [row[-1] for row in rows] == list(np.where(products >= memory, "products", "memory"))
+
+
+def test_the_operations_and_bytes_of_a_step_are_those_of_its_arrays():
+    pytest.importorskip("torch")
+    benchmark = pytest.importorskip("benchmarks.text_cnn")
+    answers = 64 * 48 * 100  # comments, places, filters of one width
+    assert benchmark.step_flops("static") == 2 * answers * (3 + 4 + 5) * 100 * 2
+    assert benchmark.step_flops("rand") == benchmark.step_flops("multichannel") == 2 * answers * (3 + 4 + 5) * 100 * 3
+    rows, table = 64 * 48 * 100 * 4, 20_000 * 100 * 4
+    assert benchmark.step_bytes("static") == 2 * rows
+    assert benchmark.step_bytes("non-static") == 2 * rows + 8 * table
+    assert benchmark.step_bytes("multichannel") == 4 * rows + 8 * table
+    found = benchmark.bound("static", 0.5, (1e9, 1e9))
+    assert found["GFLOP/s"] == pytest.approx(benchmark.step_flops("static") / 0.5e9) and found["bound"] == "products"
+    assert benchmark.bound("rand", 0.5, (1e15, 1e9))["bound"] == "memory"
 
 
 def test_a_prediction_is_measured_whole_and_part_by_part():
