@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -103,6 +104,32 @@ def test_the_program_learns_which_words_decide_and_shows_the_paper_beside_it(
     assert float(mean) > 85
     assert float(lowest) <= float(mean) <= float(highest)
     assert float(deviation) == pytest.approx((float(highest) - float(lowest)) / np.sqrt(2), abs=0.02)
+
+
+def test_training_is_kims(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, object] = {}
+    compile_as_asked, fit_as_asked = keras.Model.compile, keras.Model.fit
+
+    def note_optimizer(
+        model: keras.Model, optimizer: keras.optimizers.Optimizer, *loss: object, **more: object
+    ) -> None:
+        seen.update(optimizer=optimizer, limit=model.get_layer("classes").kernel_constraint.max_value)
+        compile_as_asked(model, optimizer, *loss, **more)
+
+    def note_fit(model: keras.Model, *data: object, **settings: object) -> object:
+        seen.update(settings)
+        return fit_as_asked(model, *data, **(settings | {"epochs": 1}))
+
+    monkeypatch.setattr(keras.Model, "compile", note_optimizer)
+    monkeypatch.setattr(keras.Model, "fit", note_fit)
+    sentences, labels = read_sentences(folder)
+    fold = make_folds(len(sentences), seed=0)[0]
+    predict_fold(sentences, labels, fold, variant="rand")
+    optimizer = seen["optimizer"]
+    assert isinstance(optimizer, keras.optimizers.Adadelta)
+    assert (float(optimizer.learning_rate), optimizer.rho, optimizer.epsilon) == (1.0, 0.95, 1e-6)
+    assert (seen["batch_size"], seen["epochs"], seen["limit"]) == (50, 25, 1.5)  # 1.5 in Keras is his 3
+    assert len(seen["validation_data"][1]) == len(fold.dev)  # type: ignore[index]
 
 
 def test_one_seed_gives_one_result(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

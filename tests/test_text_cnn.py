@@ -12,6 +12,7 @@ from utils.files import ROOT
 from utils.run_folder import save_comments, start_run
 from utils.text import UNKNOWN
 from utils.text_cnn import VARIANTS, build_text_cnn, favourite_ngrams, max_over_time, ngram_contributions
+from utils.training import set_seeds
 
 V, D, LENGTH = 30, 6, 9
 TABLE = np.random.default_rng(0).normal(size=(V, D)).astype(np.float32)
@@ -134,6 +135,35 @@ def test_the_classes_and_filters_asked_for_are_there() -> None:
     assert model.output_shape == (None, 4)
     assert model.get_layer("features").output.shape == (None, 6)
     assert model.get_layer("window_7").get_weights()[0].shape == (7, D, 3)
+
+
+def test_without_further_arguments_it_is_the_network_of_the_paper() -> None:
+    model = build_text_cnn(V, max_length=LENGTH, embeddings=TABLE)
+    shapes = [model.get_layer(f"window_{width}").get_weights()[0].shape for width in (3, 4, 5)]
+    assert shapes == [(3, D, 100), (4, D, 100), (5, D, 100)]
+    assert len([layer for layer in model.layers if isinstance(layer, keras.layers.Conv1D)]) == 3
+    assert all(model.get_layer(f"window_{width}").activation is keras.activations.relu for width in (3, 4, 5))
+    assert model.get_layer("dropout").rate == 0.5
+    classes = model.get_layer("classes")
+    assert classes.kernel.shape == (300, 2) and classes.activation is keras.activations.softmax
+    assert classes.kernel_constraint.max_value == 3.0 and classes.kernel_constraint.axis == 0
+    assert model.get_layer("vectors").trainable and model.name == "text_cnn_non_static"
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_seed_decides_the_first_weights(variant: str) -> None:
+    def first_weights(seed: int) -> dict[str, np.ndarray]:
+        set_seeds(seed)
+        table = None if variant == "rand" else TABLE
+        model = build_text_cnn(V, max_length=LENGTH, embeddings=table, embedding_dim=D, variant=variant, maps=5)
+        return {weight.path: weight.numpy() for weight in model.weights}
+
+    one, again, other = (first_weights(seed) for seed in (1, 1, 2))
+    drawn = {name for name in one if name.endswith("kernel") or (variant == "rand" and name.startswith("vectors"))}
+    assert len(drawn) == (5 if variant == "rand" else 4)
+    for name, weight in one.items():
+        np.testing.assert_array_equal(weight, again[name])
+        assert (name in drawn) != np.array_equal(weight, other[name]), name
 
 
 def test_dropout_is_on_in_training_only() -> None:
