@@ -1,11 +1,13 @@
 """A fit that is killed, runs out of disk or meets another checkpoint: what is lost, and what is said."""
 
+import itertools
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -21,14 +23,17 @@ TEXTS = ["가 나", "다", "라 마 바 사", "아", "자 차 카", "타 파", "
 LABELS = [0, 1, 1, 0, 1, 0, 0, 1] * 4
 EPOCHS, STEPS = 3, 8
 
-# Fits once, telling every step, and writes what came out. It saves after every step: any moment is between two saves.
+# Fits once, telling after how many steps each begins, and writes what came out. It saves after every step: any moment
+# is between two saves.
 PROGRAM = """
 import json, sys
 from pathlib import Path
 from tests.test_resume import fit, keras
-folder, checkpoint = Path(sys.argv[1]), Path(sys.argv[2])
-tell = keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: print("step", flush=True))
-model, resume = fit(checkpoint, folder / "training.npz", callbacks=[tell])
+folder, checkpoint, epochs = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+def tell(batch, logs):
+    print("steps", int(teller.model.optimizer.iterations), flush=True)
+teller = keras.callbacks.LambdaCallback(on_train_batch_begin=tell)
+model, resume = fit(checkpoint, folder / "training.npz", epochs=epochs, callbacks=[teller])
 weights = [weight.tolist() for weight in model.get_layer("probabilities").get_weights()]
 steps = int(model.optimizer.iterations)
 result = {"losses": resume.losses, "history": model.history.history, "weights": weights, "steps": steps}
@@ -53,41 +58,52 @@ def fit(checkpoint: Path, path: Path | None, *, seed: int = 0, epochs: int = EPO
     return model, resume
 
 
-def fit_in_a_process(folder: Path, checkpoint: Path, *, kill_at: int | None = None, patience: float = 0.0) -> None:
-    """Run PROGRAM; at its step `kill_at`, and `patience` seconds after it began, end it with SIGKILL."""
+def fit_in_a_process(
+    folder: Path, checkpoint: Path, *, epochs: int, kill_after: int | None = None, patience: float = 0.0
+) -> int:
+    """Run PROGRAM and return the steps it went on after.
+
+    `kill_after` steps later, and `patience` seconds after the next began, it is ended with SIGKILL.
+    """
     environment = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-c", PROGRAM, str(folder), str(checkpoint)]
+    command = [sys.executable, "-c", PROGRAM, str(folder), str(checkpoint), str(epochs)]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        steps = 0
+        taken = []
         for line in process.stdout:
-            steps += line == "step\n"
-            if steps == kill_at:
-                try:
-                    process.wait(patience)
-                except subprocess.TimeoutExpired:
-                    process.send_signal(signal.SIGKILL)
-                break
+            if line.startswith("steps "):
+                taken.append(int(line.split()[1]))
+                if kill_after is not None and taken[-1] >= taken[0] + kill_after:
+                    try:
+                        process.wait(patience)
+                    except subprocess.TimeoutExpired:
+                        process.send_signal(signal.SIGKILL)
+                    break
         output = process.communicate()[1]
-    assert process.returncode == (0 if kill_at is None else -signal.SIGKILL), output[-2000:]
+    assert process.returncode == (0 if kill_after is None else -signal.SIGKILL), output[-2000:]
+    return taken[0]
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.long)])
-def test_a_fit_killed_at_random_moments_ends_like_one_that_was_not(kcbert_shaped_checkpoint, tmp_path, kills):
+@pytest.mark.parametrize(("kills", "epochs"), [(2, EPOCHS), pytest.param(20, 15, marks=pytest.mark.long)])
+def test_a_fit_killed_at_random_moments_ends_like_one_that_was_not(kcbert_shaped_checkpoint, tmp_path, kills, epochs):
     folders = tmp_path / "undisturbed", tmp_path / "killed"
     for folder in folders:
         folder.mkdir()
-    fit_in_a_process(folders[0], kcbert_shaped_checkpoint)
-    moments = random.Random(0)
+    steps, moments = epochs * STEPS, random.Random(0)
+    fit_in_a_process(folders[0], kcbert_shaped_checkpoint, epochs=epochs)
+    began, went_on = time.monotonic(), []
     for _ in range(kills):
-        kill_at = moments.randint(1, max(1, EPOCHS * STEPS // kills))
-        fit_in_a_process(folders[1], kcbert_shaped_checkpoint, kill_at=kill_at, patience=moments.uniform(0, 0.05))
-    fit_in_a_process(folders[1], kcbert_shaped_checkpoint)
+        moment = {"kill_after": moments.randint(1, steps // (kills + 1)), "patience": moments.uniform(0, 0.05)}
+        went_on.append(fit_in_a_process(folders[1], kcbert_shaped_checkpoint, epochs=epochs, **moment))
+    went_on.append(fit_in_a_process(folders[1], kcbert_shaped_checkpoint, epochs=epochs))
+    seconds = time.monotonic() - began
+    print(f"{kills} kills of a fit of {steps} steps in {seconds:.0f} s; it went on after steps", *went_on[1:])
+    assert went_on[0] == 0 and all(earlier < later for earlier, later in itertools.pairwise(went_on)), went_on
     undisturbed, killed = (json.loads((folder / "result.json").read_text()) for folder in folders)
-    assert killed["steps"] == undisturbed["steps"] == EPOCHS * STEPS
+    assert killed["steps"] == undisturbed["steps"] == steps
     assert killed["losses"] == pytest.approx(undisturbed["losses"], rel=1e-5)
-    assert len(killed["losses"]) == EPOCHS * STEPS
+    assert len(killed["losses"]) == steps
     for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
         assert killed["history"][name] == pytest.approx(undisturbed["history"][name], rel=1e-5), name
     for ours, theirs in zip(killed["weights"], undisturbed["weights"], strict=True):
