@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from utils import training
-from utils.bert import CommentBatches, build_bert_classifier, load_backbone, load_tokenizer
+from utils.bert import BACKBONE, CommentBatches, build_bert_classifier, freeze, load_backbone, load_tokenizer
 from utils.training import Resume, TrainingDivergedError, TrainingStateError, set_seeds
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,21 +41,29 @@ result = {"losses": resume.losses, "history": model.history.history, "weights": 
 """
 
 
-def fit(checkpoint: Path, path: Path | None, *, seed: int = 0, epochs: int = EPOCHS, rate: float = 1e-3, **others):
+def fit(
+    checkpoint: Path, path: Path | None, *, seed=0, epochs=EPOCHS, rate: float = 1e-3, tuning: str = "full", **others
+):
     """Fine-tune with dropout, shuffling, clipping and early stopping; return the network and its `Resume`."""
     set_seeds(seed)
-    model = build_bert_classifier(load_backbone(checkpoint))
+    backbone = load_backbone(checkpoint)
+    freeze(backbone, tuning)
+    model = build_bert_classifier(backbone)
     optimizer = keras.optimizers.AdamW(rate, global_clipnorm=1.0)
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
     data = {"tokenizer": load_tokenizer(checkpoint), "max_length": 12, "batch_size": 4}
     batches = CommentBatches(TEXTS, LABELS, shuffle=True, seed=seed, **data)
-    stopping = keras.callbacks.EarlyStopping("val_loss", patience=9, restore_best_weights=True)
+    stopping = others.pop("stopping", None) or best_epoch()
     settings = {"learning rate": rate} | others.pop("settings", {})
     resume = Resume(path, batches, settings=settings, stopping=stopping, every_seconds=0.0, clock=lambda: 0.0)
     callbacks = [stopping, *others.pop("callbacks", []), resume]
     watched = CommentBatches(TEXTS[:8], LABELS[:8], **data)
     model.fit(batches, epochs=epochs, validation_data=watched, callbacks=callbacks, shuffle=False, verbose=0, **others)
     return model, resume
+
+
+def best_epoch() -> keras.callbacks.EarlyStopping:
+    return keras.callbacks.EarlyStopping("val_loss", patience=99, restore_best_weights=True)
 
 
 def fit_in_a_process(
@@ -226,3 +234,33 @@ def test_frozen_weights_are_not_in_the_checkpoint(kcbert_shaped_checkpoint, tmp_
         model.fit(batches, callbacks=[Resume(path, batches)], shuffle=False, verbose=0)
         sizes[trainable] = path.stat().st_size
     assert sizes[False] < sizes[True] / 50
+
+
+class CutOff(keras.callbacks.Callback):
+    """Ends a fit in its second epoch, when the first has been the best so far."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.optimizer.iterations) > STEPS + 2:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("tuning", ["full", "last-layers"])
+def test_the_best_weights_of_what_is_not_frozen_are_kept_and_come_back_with_the_others(
+    kcbert_shaped_checkpoint, tmp_path, tuning
+):
+    path, stoppings, trained = tmp_path / "training.npz", (best_epoch(), best_epoch()), []
+    note = keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: trained.append(note.model))
+    for stopping in stoppings:
+        with pytest.raises(KeyboardInterrupt):
+            fit(kcbert_shaped_checkpoint, path, tuning=tuning, stopping=stopping, callbacks=[note, CutOff()])
+    model = trained[-1]
+    before, after = (stopping.best_weights for stopping in stoppings)
+    assert len(before) == len(after) == len(model.weights)
+    for earlier, later in zip(before, after, strict=True):
+        assert np.array_equal(earlier, later)
+    with np.load(path) as kept:
+        shapes = [kept[name].shape for name in kept.files if name.startswith("best_")]
+        stored = [kept[name].shape for name in kept.files if name.startswith("variable_")]
+    assert shapes == [weight.shape for weight in model.trainable_weights]
+    words = model.get_layer(BACKBONE).token_embedding.embeddings.shape
+    assert (words in stored) == (words in shapes) == (tuning == "full")

@@ -8,7 +8,7 @@ import math
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -404,7 +404,8 @@ class Resume(keras.callbacks.Callback):
     callbacks, and fit with ``shuffle=False``: the batches do their own shuffling.
 
     One file is kept, and replaced only by a whole one, so a process may die at any moment. It holds the weights
-    that this fit trains, not those of frozen layers, and the optimizer's variables, which for AdamW are twice as many.
+    that this fit trains, now and in the best epoch, not those of frozen layers, and the optimizer's variables, which
+    for AdamW are twice as many.
     It stays when the fit has ended, so that nothing is lost before the model is stored elsewhere; a fit that is run
     again then returns at once. Delete it afterwards.
 
@@ -418,7 +419,7 @@ class Resume(keras.callbacks.Callback):
         What else the fit depends on, fit for JSON. The number of epochs and steps, the batches, the sizes of the
         model and all that was compiled need not be named.
     stopping : keras.callbacks.EarlyStopping, optional
-        Its counts and the weights of the best epoch are kept, too.
+        Its counts and the weights of the best epoch are kept, too, those of frozen layers only once: by the model.
     every_seconds : float
         Least time between two checkpoints. Where saving is slow it is 20 times what the last one took.
     clock : callable
@@ -520,9 +521,25 @@ class Resume(keras.callbacks.Callback):
         }
 
     def _variables(self) -> list[Any]:
-        frozen = {id(weight) for layer in self.model.layers if not layer.trainable for weight in layer.weights}
+        frozen = self._frozen()
         kept = [variable for variable in self.model.variables if id(variable) not in frozen]
         return [*kept, *self.model.optimizer.variables]
+
+    def _frozen(self) -> set[int]:
+        """Return the identities of the weights of frozen layers, those inside a backbone too."""
+        layers = self.model._flatten_layers()
+        return {id(weight) for layer in layers if not layer.trainable for weight in layer.weights}
+
+    def _best_weights(self) -> list[Any]:
+        """Return the best epoch's weights of the layers that are not frozen; [] if no epoch has ended yet."""
+        best, frozen = (self.stopping and self.stopping.best_weights) or [], self._frozen()
+        return [value for weight, value in zip(self.model.weights, best, strict=False) if id(weight) not in frozen]
+
+    def _all_weights(self, best: Sequence[Any]) -> list[Any] | None:
+        """Return what `_best_weights` gave with the weights of frozen layers, which are still what they were."""
+        frozen, kept = self._frozen(), iter(best)
+        weights = self.model.weights
+        return [value.numpy() if id(value) in frozen else next(kept) for value in weights] if best else None
 
     def _save_if_due(self) -> None:
         if self.path is not None and self.clock() - self.last_save >= self.pause:
@@ -537,13 +554,12 @@ class Resume(keras.callbacks.Callback):
             "history": [self.model.history.epoch, self.model.history.history],
             "stopping": _stopping_state(self.stopping),
         }
-        best_weights = (self.stopping and self.stopping.best_weights) or []
         arrays = {
             "state": np.array(json.dumps(state, default=float)),
             "losses": np.array(self.losses),
             **{f"variable_{number}": value for number, value in enumerate(self._variables())},
             **{f"metric_{number}": value for number, value in enumerate(self.model.metrics_variables)},
-            **{f"best_{number}": value for number, value in enumerate(best_weights)},
+            **{f"best_{number}": value for number, value in enumerate(self._best_weights())},
         }
         try:
             with atomic_path(self.path) as temporary:
@@ -599,7 +615,7 @@ class Resume(keras.callbacks.Callback):
         if self.stopping is not None:
             for name, value in self.restored["stopping"].items():
                 setattr(self.stopping, name, value)
-            self.stopping.best_weights = self.best_weights or None
+            self.stopping.best_weights = self._all_weights(self.best_weights)
         for variable, value in zip(self.model.metrics_variables, self.metrics, strict=True):
             variable.assign(value)
         self.steps_to_skip = self.restored["position"][1]
