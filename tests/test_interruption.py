@@ -1,5 +1,6 @@
 """Notebooks that are interrupted and run again: what is kept, what is made anew, and that nothing else differs."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -8,8 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nbformat
+import numpy as np
 import pandas as pd
+import psutil
+import pytest
 import yaml
+from nbformat.v4 import new_code_cell
 
 from tests.runs import run_all
 from utils.files import ROOT
@@ -88,3 +94,50 @@ def test_a_run_that_was_interrupted_makes_only_what_is_missing_or_changed(toy_no
     assert trained.read_text().splitlines() == ["second 0.25", "third 0.5"]
     assert (folder / "predictions" / "first.parquet").stat().st_mtime_ns == kept
     assert set(pd.read_parquet(folder / "predictions" / "second.parquet")["probability"]) == {0.25}
+
+
+# ------------------------------------------------------------------------- notebook 04
+
+
+def checkpoint_of_every_step(folder: Path) -> Path:
+    """Notebook 04 whose `Resume` saves after every step, not every minute."""
+    notebook = nbformat.read(ROOT / "notebooks" / "04_kcbert_finetuning.ipynb", as_version=4)
+    place = next(number for number, cell in enumerate(notebook.cells) if cell.id == "derived")
+    code = 'Resume.__init__.__kwdefaults__ |= {"every_seconds": 0.0, "clock": lambda: 0.0}'
+    notebook.cells.insert(place + 1, new_code_cell(code, id="save-every-step"))
+    nbformat.write(notebook, folder / "04.ipynb")
+    return folder / "04.ipynb"
+
+
+def steps_taken(state: Path) -> int:
+    if not state.exists():
+        return 0
+    with np.load(state) as kept:
+        return len(kept["losses"])
+
+
+@pytest.mark.long
+def test_notebook_04_killed_while_fine_tuning_ends_like_one_that_was_not(kcbert_shaped_checkpoint, tmp_path):
+    model, options = kcbert_shaped_checkpoint.name, {"SEEDS": [0], "LABEL_BUDGETS": [], "RANDOM_BASELINE": False}
+    finetuning = {
+        "notebook": str(checkpoint_of_every_step(tmp_path)),
+        "name": "04",
+        "parameters": DATA | options | {"CHECKPOINT": str(kcbert_shaped_checkpoint)},
+    }
+    folders = {name: tmp_path / name for name in ("undisturbed", "killed")}
+    both = write_profile(tmp_path / "both.yaml", LABELLING, finetuning)
+    succeeded("--profile", both, "--run-dir", str(folders["undisturbed"]))
+
+    state = folders["killed"] / "training" / "models" / model / "seed-0-all-full.npz"
+    runner = run_until(lambda: steps_taken(state) >= 40, both, folders["killed"])
+    for process in [*psutil.Process(runner.pid).children(recursive=True), runner]:
+        os.kill(process.pid, signal.SIGKILL)
+    assert runner.wait() == -signal.SIGKILL
+    reached = steps_taken(state)
+    again = write_profile(tmp_path / "again.yaml", finetuning)
+    succeeded("--profile", again, "--run-dir", str(folders["killed"]))
+
+    executed = (folders["killed"] / "04.ipynb").read_text(encoding="utf-8")
+    assert f"step {reached + 1}, from seed-0-all-full.npz." in executed
+    tables = [pd.read_parquet(folder / "predictions" / f"{model}.parquet") for folder in folders.values()]
+    pd.testing.assert_frame_equal(*tables, rtol=0, atol=1e-5)
