@@ -1,4 +1,7 @@
-"""Build the reading pages: `make site` calls `python -m site_source.build`, which writes site/ and checks it."""
+"""Build the reading pages: `make site` calls `python -m site_source.build`, which writes site/ and checks it.
+
+Why with this generator: requirements-site.txt.
+"""
 
 import os
 import shutil
