@@ -629,12 +629,9 @@ QUICK = {
 }
 
 
-@pytest.fixture(scope="session")
-def own_task(tmp_path_factory) -> Path:
-    """Three classes in a file of texts and labels, through the profile `labels`, each model barely trained."""
-    folder = tmp_path_factory.mktemp("own-task")
-    opinions = pd.read_csv(ROOT / "data" / "sample_opinions.csv").head(900)
-    opinions.rename(columns={"text": "댓글", "label": "라벨"}).to_csv(folder / "mine.csv", index=False)
+def run_own_task(folder: Path, comments: pd.DataFrame) -> Path:
+    """Run texts and labels through the profile `labels`, each model barely trained; return the run folder."""
+    comments.to_csv(folder / "mine.csv", index=False)
     steps = yaml.safe_load((ROOT / "notebooks/profiles/labels.yaml").read_text(encoding="utf-8"))
     for step in steps:
         step["parameters"] = step["parameters"] | QUICK.get(step["name"], {})
@@ -643,6 +640,14 @@ def own_task(tmp_path_factory) -> Path:
     result = run_all("--profile", str(folder / "quick.yaml"), *arguments)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def own_task(tmp_path_factory) -> Path:
+    """Three classes in a file of texts and labels."""
+    opinions = pd.read_csv(ROOT / "data" / "sample_opinions.csv").head(900)
+    opinions = opinions.rename(columns={"text": "댓글", "label": "라벨"})
+    return run_own_task(tmp_path_factory.mktemp("own-task"), opinions)
 
 
 @pytest.mark.notebooks
@@ -699,3 +704,29 @@ def test_the_saved_classifiers_know_their_classes(own_task, model):
     again = classifier.predict_proba(comments[rows["id"]])
     assert again.dtype == np.float32
     np.testing.assert_allclose(again, rows.filter(like="probability_"), atol=1e-4)
+
+
+@pytest.mark.long
+def test_a_file_of_two_classes_goes_through_the_notebooks_and_has_one_column_of_probabilities(tmp_path):
+    opinions = pd.read_csv(ROOT / "data" / "sample_opinions.csv")
+    run = run_own_task(tmp_path, opinions[opinions["label"].isin(["반대", "찬성"])][["text", "label"]].head(600))
+    executed = {name: read(run / f"{name}.ipynb") for name in OWN_TASK}
+    assert {name: notebooks.problems(notebook) for name, notebook in executed.items()} == {
+        name: [] for name in OWN_TASK
+    }
+    skipped = {
+        cell.source.partition(":")[0].partition("\n")[0]
+        for notebook in executed.values()
+        for cell in notebook.cells
+        if cell.cell_type == "code" and any(output.get("text", "").startswith("Skipped: ") for output in cell.outputs)
+    }
+    assert {line for line in skipped if line.startswith("# Needs two classes")} == set() != skipped
+    assert json.loads((run / "run.json").read_text(encoding="utf-8"))["class_names"] == ["반대", "찬성"]
+    comments = pd.read_parquet(run / "comments.parquet").set_index("id")["text"]
+    for model, rows in predictions(run).items():
+        assert [column for column in rows if column.startswith("probability")] == ["probability"], model
+    for model in ("tfidf-logreg", "text-cnn-static", "bert-mini-fine-tuned"):
+        rows = predictions(run)[model.removesuffix("-fine-tuned")].query("tuning == 'full'")
+        again = load_classifier(run / "models" / model).predict_proba(comments[rows["id"]])
+        assert again.shape == (len(rows), 2)
+        np.testing.assert_allclose(again[:, 1], rows["probability"], atol=1e-4)
