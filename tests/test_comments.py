@@ -191,22 +191,22 @@ REPAIRED = {
     "천": ("c.csv", csv("글,3천,4"), ["글"], [3000], "'3천'"),
     "k and M": ("c.csv", csv("글,1.2K,4", "둘,3m,4"), ["글", "둘"], [1200, 3000000], "2 counts"),
     "12.0": ("c.csv", csv("글,12.0,4"), ["글"], [12], "'12.0'"),
-    "no text": ("c.csv", csv(",3,4", "글,3,4"), ["글"], [3], "1 rows without text were left out"),
+    "no text": ("c.csv", csv(",3,4", "글,3,4"), ["글"], [3], "1 row without text left out"),
     "whitespace text": ("c.csv", csv("  \u3000,1,1", "글,3,4", '"\t\n",1,1'), ["글"], [3], "2 rows without text"),
-    "zero-width text": ("c.csv", csv("\u200b,1,1", "글,3,4"), ["글"], [3], "1 rows without text"),
-    "bad counts without text": ("c.csv", csv(",-3,x", "글,3,4"), ["글"], [3], "1 rows without text"),
+    "zero-width text": ("c.csv", csv("\u200b,1,1", "글,3,4"), ["글"], [3], "1 row without text"),
+    "bad counts without text": ("c.csv", csv(",-3,x", "글,3,4"), ["글"], [3], "1 row without text"),
     "NUL in Parquet": ("c.parquet", parquet_bytes(pd.DataFrame([{**ROWS[0], "text": "글\0자"}])), ["글자"], [3], "NUL"),
     "cp949": ("c.csv", csv("글,3,4").encode("cp949"), ["글"], [3], "read as cp949: save it as UTF-8 if"),
-    "only a mark": ("c.csv", csv("\u202e,1,1", "글,3,4"), ["글"], [3], "1 rows without text"),
+    "only a mark": ("c.csv", csv("\u202e,1,1", "글,3,4"), ["글"], [3], "1 row without text"),
     "numbers as text": ("c.json", '[{"text": 5, "likes": 3, "dislikes": 4}]', ["5"], [3], "1 numbers were taken"),
     "NUL in a .csv": ("c.csv", csv("글\0자,3,4"), ["글자"], [3], "1 NUL characters were removed"),
     "NUL in JSON": ("c.json", r'[{"text": "글\u0000자", "likes": 3, "dislikes": 4}]', ["글자"], [3], "NUL characters"),
     "surrogate": ("c.json", r'[{"text": "\ud800", "likes": 3, "dislikes": 4}]', ["\ufffd"], [3], "surrogates were"),
     "mark, surrogate": ("c.json", r'[{"text": "\u202e\ud800", "likes": 3, "dislikes": 4}]', ["\ufffd"], [3], "marks"),
-    "direction marks": ("c.csv", csv("\u202egnp.exe,3,4"), ["gnp.exe"], [3], "direction marks were removed in 1 rows"),
-    "repeated ids": ("c.csv", "id,text,likes,dislikes\n1,글,3,4\n1,둘,5,6\n", ["글"], [3], "1 rows with the id of an"),
+    "direction marks": ("c.csv", csv("\u202egnp.exe,3,4"), ["gnp.exe"], [3], "direction marks were removed in 1 row"),
+    "repeated ids": ("c.csv", "id,text,likes,dislikes\n1,글,3,4\n1,둘,5,6\n", ["글"], [3], "1 row with the id of an"),
     "differing ids": ("c.csv", "id,text,likes,dislikes\n1,글,3,4\n1,글,3,4\n1,둘,5,6\n", ["글"], [3], "(1 of them"),
-    "repeated rows": ("c.csv", csv("글,3,4", "글,3,4"), ["글", "글"], [3, 3], "1 rows equal to an earlier row"),
+    "repeated rows": ("c.csv", csv("글,3,4", "글,3,4"), ["글", "글"], [3, 3], "1 row equal to an earlier row"),
     "rating": ("c.csv", "text,likes,dislikes,별점\n글,3,4,★★\n", ["글"], [3], "1 values that are not numbers"),
 }  # fmt: skip
 
@@ -272,13 +272,13 @@ REFUSED = {
     "missing column": ("c.csv", "text,likes\n글,3\n", ["no column for dislikes", "'text', 'likes'", "COLUMNS"]),
     "two likes": ("c.csv", "text,공감,upvotes,dislikes\n글,3,3,4\n", ["'공감' and 'upvotes'", "likes", "COLUMNS"]),
     "likes twice": ("c.csv", "text,likes,likes,dislikes\n글,3,3,4\n", ["'likes' and 'likes.1'", "COLUMNS"]),
-    "negative": ("c.csv", csv("글,3,4", "글,-3,4"), ["'likes' is negative in 1 rows", "row 1", "correct"]),
+    "negative": ("c.csv", csv("글,3,4", "글,-3,4"), ["'likes' is negative in 1 row", "row 1", "correct"]),
     "fractional": ("c.csv", csv("글,3,4.5"), ["'dislikes' is not a whole number", "row 0", "'4.5'"]),
     "fraction of 만": ("c.csv", csv("글,1.23456만,4"), ["'likes' is not a whole number"]),
     "word": ("c.csv", csv("글,many,4"), ["'likes' is not a number", "'many'", "correct"]),
     "wrong thousands": ("c.csv", csv('글,"1,2,3",4'), ["'likes' is not a number", "'1,2,3'"]),
-    "missing count": ("c.csv", csv("글,,4"), ["'likes' is missing in 1 rows", "row 0"]),
-    "short row": ("c.csv", csv("글,3,4", "글"), ["'likes' is missing in 1 rows", "row 1"]),
+    "missing count": ("c.csv", csv("글,,4"), ["'likes' is missing in 1 row", "row 0"]),
+    "short row": ("c.csv", csv("글,3,4", "글"), ["'likes' is missing in 1 row", "row 1"]),
     "null count": ("c.json", '[{"text": "글", "likes": null, "dislikes": 4}]', ["'likes' is missing"]),
     "infinite": ("c.csv", csv("글,inf,4"), ["'likes' is infinite", "row 0"]),
     "infinite in JSON": ("c.json", '[{"text": "글", "likes": 3, "dislikes": -Infinity}]', ["'dislikes' is infinite"]),
@@ -290,8 +290,8 @@ REFUSED = {
     "list as text": ("c.json", '[{"text": ["글"], "likes": 3, "dislikes": 4}]', ["'text' is not text", "row 0"]),
     "bool as text": ("c.json", '[{"text": true, "likes": 3, "dislikes": 4}]', ["'text' is not text", "True"]),
     "bytes as text": ("c.parquet", parquet_bytes(pd.DataFrame([{**ROWS[0], "text": b"x"}])), ["'text' is not text"]),
-    "missing id": ("c.csv", "id,text,likes,dislikes\n,글,3,4\n", ["'id' is missing in 1 rows"]),
-    "blank group": ("c.csv", "group,text,likes,dislikes\n ,글,3,4\n", ["'group' is missing in 1 rows"]),
+    "missing id": ("c.csv", "id,text,likes,dislikes\n,글,3,4\n", ["'id' is missing in 1 row"]),
+    "blank group": ("c.csv", "group,text,likes,dislikes\n ,글,3,4\n", ["'group' is missing in 1 row"]),
     "nested group": ("c.json", '[{"text": "글", "likes": 3, "dislikes": 4, "group": {}}]', ["'group' is a nested"]),
     "truncated Parquet": ("c.parquet", TRUNCATED_PARQUET, ["cannot be read as parquet", "export"]),
     "not Parquet": ("c.parquet", csv("글,3,4"), ["cannot be read as parquet"]),
@@ -541,7 +541,7 @@ def test_beside_votes_a_column_that_may_be_something_else_is_a_label_only_when_n
     [
         (["가,긍정", "나,긍정"], "one class only, '긍정' in 2 rows: two classes or more are needed"),
         (["가,", "나,-1"], "has no label in any row"),
-        (["가,긍정", "나,0.5"], r"column 'label' is a fraction and no class in 1 rows, first at row 1 .*0\.5"),
+        (["가,긍정", "나,0.5"], r"column 'label' is a fraction and no class in 1 row, first at row 1 .*0\.5"),
         ([f"글 {number},{number}" for number in range(101)], r"101 different values .*: choose the column"),
     ],
 )
@@ -551,7 +551,7 @@ def test_labels_that_are_no_classes_are_refused_with_file_column_and_row(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [([1, 2], "is a nested value in 1 rows, first at row 1"), (0.5, "is a fraction and no class")]
+    ("value", "said"), [([1, 2], "is a nested value in 1 row, first at row 1"), (0.5, "is a fraction and no class")]
 )
 def test_lists_and_fractions_in_json_are_refused_with_their_row(tmp_path, value, said):
     rows = [{"text": "가", "label": "a"}, {"text": "나", "label": value}, {"text": "다", "label": "b"}]

@@ -58,21 +58,21 @@ def test_a_name_that_is_neither_a_dataset_nor_a_file_says_what_there_is(name):
 def test_what_is_wrong_with_a_file_is_said_as_load_comments_says_it(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text("text,likes,dislikes\n글,-3,4\n")
-    with pytest.raises(CommentDataError, match=r"mine\.csv: column 'likes' is negative in 1 rows, first at row 0"):
+    with pytest.raises(CommentDataError, match=r"mine\.csv: column 'likes' is negative in 1 row, first at row 0"):
         load_dataset(path)
 
 
 def test_what_was_put_right_in_a_file_is_reported(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text("text,likes,dislikes,group\n글,3,4,a\n ,1,1,a\n")
-    assert load_dataset(path).attrs["repairs"] == ["1 rows without text were left out"]
+    assert load_dataset(path).attrs["repairs"] == ["1 row without text left out"]
 
 
 def test_movie_reviews_are_a_comments_table_without_blank_texts_and_repeated_ids(downloads):
     table = load_dataset("movie-reviews")
     assert list(table) == ["id", "text", "likes", "dislikes", "group", "rating"]
     assert table["id"].tolist() == ["1", "3"] and list(table.index) == [0, 1]
-    repairs = ["1 rows without text were left out", "1 rows with the id of an earlier row were left out"]
+    repairs = ["1 row without text left out", "1 row with the id of an earlier row left out"]
     assert table.attrs["repairs"] == repairs
 
 

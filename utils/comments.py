@@ -199,7 +199,7 @@ def _typed(table: pd.DataFrame, path: Path, repairs: list[str]) -> pd.DataFrame:
     if blank.all():
         raise CommentDataError(f"{path}: column 'text' is empty in every row: choose the comments' column with COLUMNS")
     if blank.any():
-        repairs.append(f"{int(blank.sum()):,} rows without text were left out")
+        repairs.append(f"{row_count(blank.sum())} without text left out")
     table, text = table[~blank], text[~blank]
     typed: dict[str, pd.Series] = {"text": text.astype("str")}
     if "label" in table:
@@ -215,17 +215,22 @@ def _typed(table: pd.DataFrame, path: Path, repairs: list[str]) -> pd.DataFrame:
     return pd.DataFrame(typed)
 
 
+def row_count(count: int) -> str:
+    """Return "1 row" or "2 rows"."""
+    return f"{count:,} row{'' if count == 1 else 's'}"
+
+
 def _without_repeats(table: pd.DataFrame, repairs: list[str]) -> pd.DataFrame:
     if "id" in table:
         repeated = table["id"].duplicated()
         if repeated.any():
             differing = int(repeated.sum()) - int(table.duplicated().sum())
             also = f" ({differing:,} of them differ from it)" if differing else ""
-            repairs.append(f"{int(repeated.sum()):,} rows with the id of an earlier row were left out{also}")
+            repairs.append(f"{row_count(repeated.sum())} with the id of an earlier row left out{also}")
         return table[~repeated]
     copies = int(table.duplicated().sum())
     if copies:
-        repairs.append(f"{copies:,} rows equal to an earlier row were kept: without an id they may be other people's")
+        repairs.append(f"{row_count(copies)} equal to an earlier row kept: without an id it may be someone else's")
     return table.assign(id=comment_ids(table))
 
 
@@ -250,7 +255,7 @@ def _clean(values: pd.Series, repairs: list[str]) -> pd.Series:
         if hits:
             cleaned = [pattern.sub(replacement, value) if isinstance(value, str) else value for value in values]
             values = pd.Series(cleaned, index=values.index, name=values.name, dtype=object)
-            repairs.append(f"column {values.name!r}: {what} in {hits:,} rows")
+            repairs.append(f"column {values.name!r}: {what} in {row_count(hits)}")
     return values
 
 
@@ -318,12 +323,10 @@ def _labels(values: pd.Series, path: Path, repairs: list[str]) -> pd.Series:
     labels = labels.mask(labels.isin(["", "-1"]) | _each(labels, _is_blank))
     sizes = labels.value_counts()
     if len(sizes) < 2:
-        has = (
-            f"one class only, {sizes.index[0]!r:.40} in {sizes.iloc[0]:,} rows" if len(sizes) else "no label in any row"
-        )
+        only = f"one class only, {sizes.index[0]!r:.40} in {row_count(sizes.iloc[0])}" if len(sizes) else ""
         raise CommentDataError(
-            f"{path}: column 'label' has {has}: two classes or more are needed; choose another column with COLUMNS, or "
-            "label comments of another class too"
+            f"{path}: column 'label' has {only or 'no label in any row'}: two classes or more are needed; choose "
+            "another column with COLUMNS, or label comments of another class too"
         )
     if len(sizes) > MOST_CLASSES:
         some = ", ".join(f"{name!r:.40}" for name in sizes.index[:3])
@@ -394,6 +397,6 @@ def _refuse(bad: NDArray[np.bool_], values: pd.Series, problem: str, path: Path)
     rows = ", ".join(str(row) for row in values.index[bad][:3])
     shown = ", ".join(f"{value!r:.40}" for value in values[bad].head(3))
     raise CommentDataError(
-        f"{path}: column {values.name!r} {problem} in {int(bad.sum()):,} rows, first at row {rows} (counted from 0 "
+        f"{path}: column {values.name!r} {problem} in {row_count(bad.sum())}, first at row {rows} (counted from 0 "
         f"after the header; {shown}): correct those rows or leave them out"
     )

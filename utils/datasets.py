@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from utils.comments import CommentDataError, load_comments
+from utils.comments import CommentDataError, load_comments, row_count
 from utils.files import ROOT, repository_path, sha256_of
 from utils.movie_archive import ARCHIVE_NAME
 from utils.movie_reviews import download_movie_reviews, read_movie_reviews
@@ -89,7 +89,7 @@ def _movie_reviews() -> pd.DataFrame:
     repeated = reviews["id"].duplicated() & ~blank
     for rows, what in ((blank, "without text"), (repeated, "with the id of an earlier row")):
         if rows.any():
-            repairs.append(f"{int(rows.sum()):,} rows {what} were left out")
+            repairs.append(f"{row_count(rows.sum())} {what} left out")
     kept = reviews[~(blank | repeated)].reset_index(drop=True)
     kept.attrs["repairs"] = repairs
     return kept
