@@ -505,7 +505,7 @@ def test_truth_values_are_two_classes(tmp_path):
 def test_empty_labels_and_minus_one_are_no_label_and_that_is_said(tmp_path):
     comments = load_comments(written(tmp_path, "text,label\n가,1\n나,\n다,-1\n라,0\n"))
     assert comments["label"].isna().tolist() == [False, True, True, False]
-    assert "2 comments without a label: their text is used" in str(comments.attrs["repairs"])
+    assert "2 rows without a label: the text is used" in str(comments.attrs["repairs"])
 
 
 def test_labels_that_look_alike_are_one_class(tmp_path):
@@ -548,6 +548,14 @@ def test_beside_votes_a_column_that_may_be_something_else_is_a_label_only_when_n
 def test_labels_that_are_no_classes_are_refused_with_file_column_and_row(tmp_path, rows, said):
     with pytest.raises(CommentDataError, match=rf"comments\.csv: .*{said}"):
         load_comments(written(tmp_path, csv(*rows, header="text,label")))
+
+
+def test_the_classes_are_counted_in_the_rows_that_are_kept(tmp_path):
+    rows = csv(
+        "1,가,긍정", "1,나,부정", "2,다,긍정", header="id,text,label"
+    )  # the one of the other class repeats an id
+    with pytest.raises(CommentDataError, match="one class only, '긍정' in 2 rows"):
+        load_comments(written(tmp_path, rows))
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,8 @@ def load_comments(
     except RecursionError as error:
         raise CommentDataError(f"{path}: a value nests too deep: leave that column out") from error
     table = _without_repeats(table, repairs)
+    if "label" in table:
+        _check_classes(table["label"], path, repairs)
     if "group" not in table:
         repairs.append(
             "no group column (article, movie): comments are split one by one, only near-duplicates together, so "
@@ -320,7 +322,11 @@ def _labels(values: pd.Series, path: Path, repairs: list[str]) -> pd.Series:
     _refuse(fraction | infinite, values, "is a fraction and no class", path)
     names = [(match[1] or "0") if match else text for match, text in zip(decimals, clean, strict=True)]
     labels = pd.Series(names, index=values.index, name="label", dtype="str")
-    labels = labels.mask(labels.isin(["", "-1"]) | _each(labels, _is_blank))
+    return labels.mask(labels.isin(["", "-1"]) | _each(labels, _is_blank))
+
+
+def _check_classes(labels: pd.Series, path: Path, repairs: list[str]) -> None:
+    """Raise unless there are two classes or more, and not too many, in the rows that are kept."""
     sizes = labels.value_counts()
     if len(sizes) < 2:
         only = f"one class only, {sizes.index[0]!r:.40} in {row_count(sizes.iloc[0])}" if len(sizes) else ""
@@ -335,10 +341,7 @@ def _labels(values: pd.Series, path: Path, repairs: list[str]) -> pd.Series:
             "most: choose the column of the classes with COLUMNS"
         )
     if labels.isna().any():
-        repairs.append(
-            f"{int(labels.isna().sum()):,} comments without a label: their text is used, to learn words from"
-        )
-    return labels
+        repairs.append(f"{row_count(labels.isna().sum())} without a label: the text is used, to learn words from")
 
 
 def _ratings(values: pd.Series, repairs: list[str]) -> pd.Series:
