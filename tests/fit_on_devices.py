@@ -18,7 +18,16 @@ import numpy as np  # noqa: E402
 from keras_hub.models import BertBackbone  # noqa: E402
 
 from utils.bert import BACKBONE, CommentBatches, build_bert_classifier, load_backbone, load_tokenizer  # noqa: E402
-from utils.training import EvenShares, Resume, WarmUpLinearDecay, class_weights, device_scope, set_seeds  # noqa: E402
+from utils.training import (  # noqa: E402
+    AdamW,
+    EvenShares,
+    Resume,
+    WarmUpLinearDecay,
+    class_weights,
+    device_scope,
+    scale_loss,
+    set_seeds,
+)
 
 EPOCHS, BATCH_SIZE, PEAK = 2, 8, 1e-3
 COMMENTS = {"even": 24, "uneven": 21, "single": 17}  # the smallest of three batches has 8, 5 and 1 comments
@@ -54,7 +63,7 @@ def build():
     model = build_bert_classifier(BertBackbone.from_config(config), dropout=0.0)
     model.get_layer(BACKBONE).set_weights(load_backbone(CHECKPOINT).get_weights())
     steps = EPOCHS * len(training_batches("even"))
-    optimizer = keras.optimizers.AdamW(WarmUpLinearDecay(PEAK, steps, 1), weight_decay=0.01)
+    optimizer = AdamW(WarmUpLinearDecay(PEAK, steps, 1), weight_decay=0.01, global_clipnorm=0.1)  # most are longer
     model.compile(optimizer, "sparse_categorical_crossentropy", weighted_metrics=["accuracy"], jit_compile=False)
     optimizer.build(model.trainable_variables)
     return model
@@ -90,6 +99,26 @@ def fit_in_two_goes(devices):
     return flat_weights(model), np.reshape(resume.losses, (EPOCHS, -1))
 
 
+def fit_a_small_network(precision="float32", weights=None, **settings):
+    """Return a network after a fit with clipped gradients, batches of 8 numbers each, the first halves weighing 1."""
+    keras.config.set_dtype_policy(precision)
+    set_seeds(0)
+    random = np.random.default_rng(0)
+    numbers, labels = random.integers(0, 9, (48, 6)), random.integers(0, 2, 48)
+    with device_scope("CPU"):
+        layers = [
+            keras.layers.Embedding(9, 5),
+            keras.layers.GlobalAveragePooling1D(),
+            keras.layers.LayerNormalization(),
+        ]
+        model = keras.Sequential([*layers, keras.layers.Dense(2, activation="softmax", dtype="float32")])
+        optimizer = scale_loss(AdamW(PEAK, weight_decay=0.01, global_clipnorm=0.05, **settings))
+        model.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
+    model.fit(numbers, labels, sample_weight=weights, batch_size=8, epochs=EPOCHS, shuffle=False, verbose=0)
+    keras.config.set_dtype_policy("float32")
+    return model
+
+
 def flat_weights(model):
     return np.concatenate([np.ravel(weight) for weight in model.get_weights()])
 
@@ -115,6 +144,11 @@ def main():
     for case in COMMENTS:
         fit(case, training_batches(case))
     results["resumed weights"], results["resumed losses"] = fit_in_two_goes(results["replicas"])
+    results["accumulated weights"] = flat_weights(fit_a_small_network(gradient_accumulation_steps=3))
+    heavy_second_halves = np.tile(np.repeat([1.0, 1e4], 4), 6)  # those of the second device, where there are two
+    overflown = fit_a_small_network("mixed_float16", heavy_second_halves)
+    results["overflown weights"] = flat_weights(overflown)
+    results["overflown scale"] = overflown.optimizer.dynamic_scale
     texts, _ = comments(17)
     batches = CommentBatches(texts, tokenizer=TOKENIZER, max_length=20, batch_size=BATCH_SIZE)
     results["predictions"] = model.predict(batches, verbose=0)[batches.inverse]

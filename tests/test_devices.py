@@ -59,6 +59,18 @@ def test_two_devices_take_the_steps_of_one_with_class_weights_and_a_smaller_batc
     np.testing.assert_allclose(two[f"{case} weights"], one[f"{case} weights"], rtol=0, atol=5e-5)
 
 
+def test_two_devices_add_up_gradients_over_several_batches_as_one_does(on_one_and_two):
+    one, two = on_one_and_two
+    np.testing.assert_allclose(two["accumulated weights"], one["accumulated weights"], rtol=0, atol=1e-6)
+
+
+def test_a_float16_gradient_that_overflows_on_the_second_device_is_skipped_on_both(on_one_and_two):
+    one, two = on_one_and_two
+    assert one["overflown scale"] == two["overflown scale"] < 2**15  # halved at least once
+    assert np.isfinite(two["overflown weights"]).all()
+    np.testing.assert_allclose(two["overflown weights"], one["overflown weights"], rtol=0, atol=1e-4)
+
+
 def test_a_fit_on_two_devices_that_was_broken_off_ends_like_one_that_was_not(on_one_and_two):
     for results in on_one_and_two:
         np.testing.assert_allclose(results["resumed losses"], results["uneven losses"], rtol=1e-5)

@@ -294,18 +294,13 @@ def device_scope(kind: str = "GPU") -> AbstractContextManager[Any]:
 
     With more than one, ``fit`` and ``predict`` give each GPU its share of every batch and add up the gradients
     (``tf.distribute.MirroredStrategy``). With one or none, or on another backend than TensorFlow, the context does
-    nothing. Build and compile the model inside it, and give ``fit`` its batches as `EvenShares`: the steps are then
-    those of one GPU, but for dropout, whose masks differ from GPU to GPU.
+    nothing. Build and compile the model inside it, with `AdamW` of this module, and give ``fit`` its batches as
+    `EvenShares`: the steps are then those of one GPU, but for dropout, whose masks differ from GPU to GPU.
 
     Parameters
     ----------
     kind : str
         Which logical devices of TensorFlow to use, ``"GPU"`` or ``"CPU"``.
-
-    Notes
-    -----
-    Keras (3.15) clips the gradients of each GPU's share before it adds them up. Compile with ``clipnorm`` divided by
-    the number of GPUs and the sum is within the limit; it is not the clipped gradient of one GPU.
     """
     if keras.backend.backend() != "tensorflow":
         return nullcontext()
@@ -313,6 +308,96 @@ def device_scope(kind: str = "GPU") -> AbstractContextManager[Any]:
 
     devices = tuple(device.name for device in tf.config.list_logical_devices(kind))
     return _mirrored_strategy(devices).scope() if len(devices) > 1 else nullcontext()
+
+
+@keras.saving.register_keras_serializable(package="controversial_comments")
+class AdamW(keras.optimizers.AdamW):
+    """AdamW whose steps on several devices are those of one, clipped and accumulated gradients too (여러 GPU).
+
+    Keras (3.15) clips each device's share of a gradient before the shares are added up, which weighs them anew, and
+    fails with ``gradient_accumulation_steps``. Here the shares are added up first. On one device, and on another
+    backend than TensorFlow, this is Keras' AdamW, whose arguments it takes.
+
+    Raises
+    ------
+    NotImplementedError
+        At the first step: ``use_ema`` with ``gradient_accumulation_steps`` on several devices.
+    """
+
+    def _clip_gradients(self, grads: Sequence[Any]) -> list[Any]:
+        if _devices_at_work() > 1:
+            import tensorflow as tf
+
+            grads = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, list(grads))
+        return super()._clip_gradients(grads)
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Sequence[tuple[Any, Any]]) -> Sequence[tuple[Any, Any]]:
+        return grads_and_vars  # `_clip_gradients`, which always comes before, has added them up
+
+    def _backend_apply_gradients(self, grads: Sequence[Any], trainable_variables: Sequence[Any]) -> None:
+        if _devices_at_work() == 1 or not self.gradient_accumulation_steps:
+            return super()._backend_apply_gradients(grads, trainable_variables)
+        if self.use_ema:
+            raise NotImplementedError("use_ema and gradient_accumulation_steps do not go together on several devices")
+        import tensorflow as tf
+
+        steps = self.gradient_accumulation_steps
+        sums = [self._accumulated_gradients[self._get_variable_index(variable)] for variable in trainable_variables]
+
+        def take_step(*gradients: Any) -> None:
+            means = self._clip_gradients([(each + sum_) / steps for each, sum_ in zip(gradients, sums, strict=True)])
+            self._apply_weight_decay(trainable_variables)
+            self._backend_update_step(means, trainable_variables, self.learning_rate)
+            self._backend_reset_gradient_accumulators()
+
+        def add_up(*gradients: Any) -> None:
+            self._backend_increment_gradient_accumulators(gradients, sums)
+
+        def take_step_or_add_up(strategy: Any, *gradients: Any) -> None:
+            def on_each_device(work: Callable[..., None]) -> None:
+                strategy.extended.call_for_each_replica(work, args=gradients)
+
+            is_step = (self._iterations.value + 1) % steps == 0
+            tf.cond(is_step, lambda: on_each_device(take_step), lambda: on_each_device(add_up))
+
+        # Devices cannot exchange anything in a branch of their own, so one branch is chosen for all of them.
+        tf.distribute.get_replica_context().merge_call(take_step_or_add_up, args=tuple(grads))
+
+
+@keras.saving.register_keras_serializable(package="controversial_comments")
+class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
+    """Keras' LossScaleOptimizer, which (3.15) asks the first device alone whether its share of a gradient is finite."""
+
+    def check_finite(self, grads: Sequence[Any]) -> Any:
+        """Return whether the gradients are finite on all devices, a scalar bool tensor."""
+        finite = super().check_finite(grads)
+        devices = _devices_at_work()
+        if devices == 1:
+            return finite
+        import tensorflow as tf
+
+        votes = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(finite, tf.int32))
+        return tf.equal(votes, devices)
+
+
+def scale_loss(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Return what to compile with: under mixed_float16 the optimizer with a scaled loss, else the optimizer itself.
+
+    Gradients that are too small for float16 are lost unless the loss is multiplied before they are computed. The scale
+    is halved and the step skipped when a gradient overflows, on whichever device. ``compile`` does it by itself, but
+    for several devices wrongly: there a gradient that overflows on the second makes NaN of all weights.
+    """
+    scaled = keras.config.dtype_policy().name == "mixed_float16"
+    return LossScaleOptimizer(optimizer) if scaled else optimizer
+
+
+def _devices_at_work() -> int:
+    """Return how many devices share the training step that is being traced."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 @functools.cache
