@@ -120,6 +120,16 @@ def test_automatic_precision_follows_the_gpu(monkeypatch, capability, expected):
     assert training.choose_precision("auto") == expected
 
 
+@pytest.mark.parametrize(
+    ("width", "has_units", "expected"),
+    [(768, True, "mixed_bfloat16"), (256, True, "float32"), (768, False, "float32")],
+)
+def test_on_a_cpu_wide_networks_compute_in_bfloat16_if_it_has_units_for_that(monkeypatch, width, has_units, expected):
+    monkeypatch.setattr(training, "gpu_compute_capability", lambda: None)
+    monkeypatch.setattr(training, "cpu_multiplies_bfloat16", lambda: has_units)
+    assert training.choose_precision("auto", width=width) == expected
+
+
 def test_a_named_precision_is_kept_and_an_unknown_one_refused():
     assert training.choose_precision("mixed_float16") == "mixed_float16"
     with pytest.raises(ValueError, match="float17"):
