@@ -94,6 +94,10 @@ def test_both_text_cnns_answer_alike_and_move_alike_in_a_training_step(variant, 
     benchmark = pytest.importorskip("benchmarks.text_cnn")
     monkeypatch.setattr(benchmark, "VOCABULARY_SIZE", 500)
     monkeypatch.setattr(benchmark, "MAX_NORM", 0.5)  # so that the limit binds
+    # Adam turns a gradient of 1e-8 into a whole step or half of one, by its epsilon: plain steps show the gradients.
+    monkeypatch.setattr(keras.optimizers, "Adam", keras.optimizers.SGD)
+    monkeypatch.setattr(torch.optim, "Adam", torch.optim.SGD)
+    monkeypatch.setattr(benchmark, "LEARNING_RATE", 1.0)
     ids, labels = benchmark.draw_comments(benchmark.BATCH_SIZE)
     embeddings = np.random.default_rng(1).normal(size=(500, benchmark.DIM)).astype(np.float32)
     embeddings = None if variant == "rand" else embeddings
@@ -120,7 +124,7 @@ def test_both_text_cnns_answer_alike_and_move_alike_in_a_training_step(variant, 
     benchmark.keras_epoch(ids, labels, ours)()
     benchmark.torch_epoch(ids, labels, theirs)()
     compare(1e-4)
-    moved = {weight.path for weight in ours.weights if np.abs(weight.numpy() - start[weight.path].numpy()).max() > 5e-4}
+    moved = {weight.path for weight in ours.weights if np.abs(weight.numpy() - start[weight.path].numpy()).max() > 1e-4}
     held = {"static": {"vectors/embeddings"}, "multichannel": {"fixed_vectors/embeddings"}}
     assert moved == set(start) - held.get(variant, set())
 
