@@ -105,7 +105,7 @@ def main() -> None:
         turns.end()
     turns.begin()
     matrix = keras.random.normal((2048, 2048), dtype=model.compute_dtype)
-    flops = matmul_flops(lambda: keras.ops.convert_to_numpy(keras.ops.matmul(matrix, matrix)[0, 0]), len(matrix))
+    flops = matmul_flops(lambda: float(keras.ops.cast(keras.ops.matmul(matrix, matrix)[0, 0], "float32")), len(matrix))
     turns.end(flops=flops, device="CPU" if gpu_compute_capability() is None else "GPU")
 
 
