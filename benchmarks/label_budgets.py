@@ -109,10 +109,7 @@ class Fits:
     @functools.cached_property
     def words(self) -> Words:
         """Word vectors from labelled and further comments of the training groups, whatever the budget."""
-        names = ("max_length", "dimensions", "word2vec_window", "word2vec_comments")
-        return prepare_words(
-            self.part, cache=self.folder / "tokens", **{name: getattr(TEXT_CNN, name) for name in names}
-        )
+        return prepare_words(self.part, TEXT_CNN.of_words(), cache=self.folder / "tokens")
 
     def predictions(self, model: str, budget: int | None, seed: int) -> pd.DataFrame:
         """Return `id`, `group`, `split`, `label`, `probability`, `model` and `seed` of the held-out comments."""
