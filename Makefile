@@ -48,12 +48,13 @@ test-colab: setup-dev $(COLAB_VENV)/installed ## the setup cell and the five not
 	@$(VENV_PYTHON) -m pytest -m colab -s
 
 .PHONY: bench
-bench: setup-dev ## measure speed and memory beside peers: labelling, reading, near-duplicates, dropout, Text-CNN, BERT
+bench: setup-dev ## measure speed and memory beside peers: labelling, reading, near-duplicates, dropout, AdamW, Text-CNN, BERT
 	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-torch.txt
 	@$(VENV_PYTHON) -m benchmarks.labelling
 	@$(VENV_PYTHON) -m benchmarks.movie_reviews
 	@$(VENV_PYTHON) -m benchmarks.near_duplicates
 	@$(VENV_PYTHON) -m benchmarks.dropout
+	@$(VENV_PYTHON) -m benchmarks.optimizer
 	@$(VENV_PYTHON) -m benchmarks.text_cnn
 	@$(VENV_PYTHON) -m benchmarks.prediction
 	@$(VENV_PYTHON) -m benchmarks.bert

@@ -14,7 +14,7 @@ import pandas as pd
 from benchmarks.timing import matmul_flops
 from benchmarks.turns import Turns
 from utils import bert
-from utils.training import WarmUpLinearDecay, gpu_compute_capability, set_seeds
+from utils.training import AdamW, WarmUpLinearDecay, gpu_compute_capability, set_seeds
 
 
 class RoundedBatches(bert.CommentBatches):
@@ -78,7 +78,7 @@ def build(folder: Path, steps: int, *, pretrained: bool = False) -> keras.Model:
     """Return the classifier, ready to be trained for `steps` steps."""
     model = bert.build_bert_classifier(bert.load_backbone(folder, pretrained=pretrained))
     schedule = WarmUpLinearDecay(5e-5, steps, steps // 10)
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.01, global_clipnorm=1.0)
+    optimizer = AdamW(schedule, weight_decay=0.01, global_clipnorm=1.0)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])  # as Trainer does
     jit = False if keras.backend.backend() == "tensorflow" else "auto"
     model.compile(optimizer, CountedLoss(), jit_compile=jit)

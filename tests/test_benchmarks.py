@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.bert import draw_comments, forward_flops, write_checkpoint
+from benchmarks.bert import SIZES, draw_comments, forward_flops, write_checkpoint
 from benchmarks.bert_keras import RoundedBatches, build
 from benchmarks.labelling import peer
 from benchmarks.movie_reviews import archives, read_with_pandas, write_archive
@@ -138,6 +138,19 @@ def torch_weights(network):
         name = f"window_{convolution.kernel_size[0]}"
         found |= {f"{name}/kernel": convolution.weight.permute(2, 1, 0), f"{name}/bias": convolution.bias}
     return found | {"classes/kernel": network.classes.weight.T, "classes/bias": network.classes.bias}
+
+
+def test_the_step_of_adamw_is_measured_beside_keras_and_pytorch(monkeypatch, capsys):
+    pytest.importorskip("torch")
+    benchmark = pytest.importorskip("benchmarks.optimizer")
+    monkeypatch.setitem(benchmark.KCBERT, "kcbert-base", SIZES["tiny"])
+    monkeypatch.setattr("sys.argv", ["optimizer", "2"])
+    benchmark.main()
+    title, _, _, *rows = capsys.readouterr().out.strip().splitlines()
+    layers, width, inner = 2, 48, 96
+    assert title == f"AdamW, {30_000 * width + layers * (4 * width**2 + 2 * width * inner):,} weights"
+    milliseconds, ratio = np.array([row.split()[-2:] for row in rows[1:]], dtype=float).T
+    np.testing.assert_allclose(ratio, milliseconds[0] / milliseconds, rtol=0.1)
 
 
 def test_the_text_cnns_speed_is_shown_for_every_variant():

@@ -325,23 +325,54 @@ def device_scope(kind: str = "GPU") -> AbstractContextManager[Any]:
 
 @keras.saving.register_keras_serializable(package="controversial_comments")
 class AdamW(keras.optimizers.AdamW):
-    """AdamW whose steps on several devices are those of one, clipped and accumulated gradients too (여러 GPU).
+    """AdamW that takes PyTorch's steps, in fewer passes over the weights, and the same on several devices (여러 GPU).
 
-    Keras (3.15) clips each device's share of a gradient before the shares are added up, which weighs them anew, and
-    fails with ``gradient_accumulation_steps``. Here the shares are added up first. On one device, and on another
-    backend than TensorFlow, this is Keras' AdamW, whose arguments it takes.
+    Keras (3.15) takes the rows of an embedding's gradient one by one: for a word that occurs n times in a batch it adds
+    up n squares where the square of the sum is meant, and the norm to be clipped is another one, too. It also clips
+    each device's share of a gradient before the shares are added up, which weighs them anew, and fails there with
+    ``gradient_accumulation_steps``. Here what belongs together is added up first. On another backend than
+    TensorFlow this is Keras' AdamW, whose arguments it takes.
 
     Raises
     ------
     NotImplementedError
         At the first step: ``use_ema`` with ``gradient_accumulation_steps`` on several devices.
+
+    Notes
+    -----
+    TensorFlow's own kernel halves the time of a step (``python -m benchmarks.optimizer``, results/benchmarks.md).
     """
 
-    def _clip_gradients(self, grads: Sequence[Any]) -> list[Any]:
-        if _devices_at_work() > 1:
-            import tensorflow as tf
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Move one variable by Adam's rule, after its weight decay."""
+        if keras.backend.backend() != "tensorflow" or self.amsgrad:
+            return super().update_step(gradient, variable, learning_rate)
+        import tensorflow as tf
 
-            grads = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, list(grads))
+        index, dtype = self._get_variable_index(variable), variable.dtype
+        step = tf.cast(self.iterations + 1, dtype)
+        settings = {"beta1": self.beta_1, "beta2": self.beta_2, "epsilon": self.epsilon}
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            grad=tf.cast(gradient, dtype),
+            lr=tf.cast(learning_rate, dtype),
+            beta1_power=tf.cast(self.beta_1, dtype) ** step,
+            beta2_power=tf.cast(self.beta_2, dtype) ** step,
+            **{name: tf.cast(value, dtype) for name, value in settings.items()},
+        )
+
+    def _clip_gradients(self, grads: Sequence[Any]) -> list[Any]:
+        if keras.backend.backend() != "tensorflow":
+            return super()._clip_gradients(grads)
+        import tensorflow as tf
+
+        grads = [tf.convert_to_tensor(gradient) for gradient in grads]
+        if _devices_at_work() > 1:
+            grads = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, grads)
+        if self.global_clipnorm:
+            return tf.clip_by_global_norm(grads, self.global_clipnorm)[0]
         return super()._clip_gradients(grads)
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Sequence[tuple[Any, Any]]) -> Sequence[tuple[Any, Any]]:
