@@ -16,7 +16,7 @@ import pytest
 
 from utils import training
 from utils.bert import BACKBONE, CommentBatches, build_bert_classifier, freeze, load_backbone, load_tokenizer
-from utils.training import Resume, TrainingDivergedError, TrainingStateError, set_seeds
+from utils.training import AdamW, Resume, TrainingDivergedError, TrainingStateError, set_seeds
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXTS = ["가 나", "다", "라 마 바 사", "아", "자 차 카", "타 파", "하", "가 다 라"] * 4
@@ -49,7 +49,7 @@ def fit(
     backbone = load_backbone(checkpoint)
     freeze(backbone, tuning)
     model = build_bert_classifier(backbone)
-    optimizer = keras.optimizers.AdamW(rate, global_clipnorm=1.0)
+    optimizer = AdamW(rate, global_clipnorm=1.0)
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
     data = {"tokenizer": load_tokenizer(checkpoint), "max_length": 12, "batch_size": 4}
     batches = CommentBatches(TEXTS, LABELS, shuffle=True, seed=seed, **data)
