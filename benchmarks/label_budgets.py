@@ -27,7 +27,7 @@ from utils.checkpoints import MINI, SAFETENSORS, VOCABULARY
 from utils.files import atomic_path, sha256_of
 from utils.splits import label_subset
 from utils.text import clean_comment
-from utils.training import WarmUpLinearDecay, class_weights, set_seeds
+from utils.training import AdamW, WarmUpLinearDecay, class_weights, set_seeds
 
 BUDGETS = (100, 300, 1000, 3000, None)
 SEEDS = (0, 1, 2)
@@ -82,7 +82,7 @@ def fine_tune(train: pd.DataFrame, held_out: pd.DataFrame, settings: FineTuning,
     epochs = max(settings.epochs, math.ceil(MIN_STEPS / len(batches)))
     steps = epochs * len(batches)
     schedule = WarmUpLinearDecay(settings.learning_rate, steps, steps // 10)
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.01, global_clipnorm=1.0)
+    optimizer = AdamW(schedule, weight_decay=0.01, global_clipnorm=1.0)
     model.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
     model.fit(batches, epochs=epochs, shuffle=False, verbose=0)
     unseen = CommentBatches(held_out["text"].map(clean_comment).tolist(), batch_size=128, **texts)

@@ -21,7 +21,7 @@ from torch import nn
 
 from benchmarks.timing import matmul_flops, print_table, timed
 from utils.text_cnn import VARIANTS, build_text_cnn
-from utils.training import set_seeds
+from utils.training import Adam, set_seeds
 
 COMMENTS = 10_000
 VOCABULARY_SIZE, DIM, LENGTH, BATCH_SIZE = 20_000, 100, 48, 64
@@ -79,7 +79,7 @@ def torch_epoch(ids: NDArray[np.int32], labels: NDArray[np.int32], network: Torc
 
 def keras_epoch(ids: NDArray[np.int32], labels: NDArray[np.int32], network: keras.Model) -> Callable[[], object]:
     """Return a function that trains the Keras network for one epoch."""
-    network.compile(keras.optimizers.Adam(LEARNING_RATE), "sparse_categorical_crossentropy")
+    network.compile(Adam(LEARNING_RATE), "sparse_categorical_crossentropy")
     return lambda: network.fit(ids, labels, batch_size=BATCH_SIZE, shuffle=False, verbose=0)
 
 

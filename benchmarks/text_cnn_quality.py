@@ -36,7 +36,7 @@ from utils.files import atomic_path, sha256_of
 from utils.splits import group_folds
 from utils.text import UNKNOWN, build_vocabulary, encode_tokens, tokenize_cached, tokenizer_settings
 from utils.text_cnn import VARIANTS, build_text_cnn
-from utils.training import class_weights, set_seeds
+from utils.training import Adam, class_weights, set_seeds
 from utils.word2vec import embedding_matrix, train_word2vec
 
 FOLDS = 5
@@ -228,7 +228,7 @@ def fit(
 ) -> None:
     """Train a network for some epochs with Adam, its moments beginning at zero."""
     average = {"use_ema": True, "ema_momentum": settings.averaging} if settings.averaging else {}
-    model.compile(keras.optimizers.Adam(rate, **average), "sparse_categorical_crossentropy")
+    model.compile(Adam(rate, **average), "sparse_categorical_crossentropy")
     weights = class_weights(labels) if settings.balance else None
     model.fit(words.train, labels, batch_size=settings.batch_size, epochs=epochs, class_weight=weights, verbose=0)
 

@@ -95,7 +95,7 @@ def test_both_text_cnns_answer_alike_and_move_alike_in_a_training_step(variant, 
     monkeypatch.setattr(benchmark, "VOCABULARY_SIZE", 500)
     monkeypatch.setattr(benchmark, "MAX_NORM", 0.5)  # so that the limit binds
     # Adam turns a gradient of 1e-8 into a whole step or half of one, by its epsilon: plain steps show the gradients.
-    monkeypatch.setattr(keras.optimizers, "Adam", keras.optimizers.SGD)
+    monkeypatch.setattr(benchmark, "Adam", keras.optimizers.SGD)
     monkeypatch.setattr(torch.optim, "Adam", torch.optim.SGD)
     monkeypatch.setattr(benchmark, "LEARNING_RATE", 1.0)
     ids, labels = benchmark.draw_comments(benchmark.BATCH_SIZE)

@@ -324,14 +324,14 @@ def device_scope(kind: str = "GPU") -> AbstractContextManager[Any]:
 
 
 @keras.saving.register_keras_serializable(package="controversial_comments")
-class AdamW(keras.optimizers.AdamW):
-    """AdamW that takes PyTorch's steps, in fewer passes over the weights, and the same on several devices (여러 GPU).
+class Adam(keras.optimizers.Adam):
+    """Adam that takes PyTorch's steps, in fewer passes over the weights, and the same on several devices (여러 GPU).
 
     Keras (3.15) takes the rows of an embedding's gradient one by one: for a word that occurs n times in a batch it adds
     up n squares where the square of the sum is meant, and the norm to be clipped is another one, too. It also clips
     each device's share of a gradient before the shares are added up, which weighs them anew, and fails there with
     ``gradient_accumulation_steps``. Here what belongs together is added up first. On another backend than
-    TensorFlow this is Keras' AdamW, whose arguments it takes.
+    TensorFlow this is Keras' Adam, whose arguments it takes.
 
     Raises
     ------
@@ -344,7 +344,7 @@ class AdamW(keras.optimizers.AdamW):
     """
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Move one variable by Adam's rule, after its weight decay."""
+        """Move one variable."""
         if keras.backend.backend() != "tensorflow" or self.amsgrad:
             return super().update_step(gradient, variable, learning_rate)
         import tensorflow as tf
@@ -406,6 +406,11 @@ class AdamW(keras.optimizers.AdamW):
 
         # Devices cannot exchange anything in a branch of their own, so one branch is chosen for all of them.
         tf.distribute.get_replica_context().merge_call(take_step_or_add_up, args=tuple(grads))
+
+
+@keras.saving.register_keras_serializable(package="controversial_comments")
+class AdamW(Adam, keras.optimizers.AdamW):
+    """`Adam` of this module with weight decay (Loshchilov and Hutter 2019); takes the arguments of Keras' AdamW."""
 
 
 @keras.saving.register_keras_serializable(package="controversial_comments")
