@@ -11,7 +11,7 @@ from collections.abc import Callable
 import tensorflow as tf
 import torch
 
-from benchmarks.timing import print_table, timed
+from benchmarks.timing import fastest_in_turns, print_table
 
 CALLS = 30
 SHAPES = {"features of a Text-CNN": (64, 300), "hidden states of a BERT": (16, 64, 768)}
@@ -38,13 +38,7 @@ def measure(what: str, shape: tuple[int, ...], calls: int) -> dict[str, object]:
         "Philox by name, ms": compiled(shape, "philox"),
         "PyTorch, ms": lambda: torch.nn.functional.dropout(ours, RATE),
     }
-    for draw in masks.values():
-        draw()
-    seconds: dict[str, list[float]] = {name: [] for name in masks}
-    for _ in range(calls):
-        for name, draw in masks.items():
-            seconds[name].append(timed(draw)[1])
-    milliseconds = {name: 1000 * min(times) for name, times in seconds.items()}
+    milliseconds = {name: 1000 * seconds for name, seconds in fastest_in_turns(masks, calls).items()}
     slow, fast, _ = milliseconds.values()
     return {"array": f"{what} {shape}"} | milliseconds | {"naming it, times faster": slow / fast}
 

@@ -15,14 +15,13 @@ import tensorflow as tf
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.timing import print_table, timed
+from benchmarks.timing import fastest_in_turns, print_table
 from utils.cost import KCBERT
 from utils.training import AdamW
 
 STEPS = 10
 TOKENS = 16 * 24
-SETTINGS = {"weight_decay": 0.01}
-RATE, NORM = 1e-5, 1.0
+RATE, DECAY, NORM = 1e-5, 0.01, 1.0
 
 
 def draw_weights() -> list[NDArray[np.float32]]:
@@ -48,7 +47,7 @@ def torch_step(arrays: list[NDArray[np.float32]]) -> Callable[[], object]:
     """Return the same for PyTorch."""
     weights = [torch.nn.Parameter(torch.tensor(array)) for array in arrays]
     gradients = [torch.tensor(array) for array in arrays]
-    optimizer = torch.optim.AdamW(weights, RATE, fused=True, **SETTINGS)
+    optimizer = torch.optim.AdamW(weights, RATE, fused=True, weight_decay=DECAY)
 
     def step() -> None:
         for weight, gradient in zip(weights, gradients, strict=True):
@@ -64,17 +63,11 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else STEPS
     arrays = draw_weights()
     steps = {
-        "Keras": keras_step(keras.optimizers.AdamW(RATE, global_clipnorm=NORM, **SETTINGS), arrays),
-        "utils.training": keras_step(AdamW(RATE, global_clipnorm=NORM, **SETTINGS), arrays),
+        "Keras": keras_step(keras.optimizers.AdamW(RATE, weight_decay=DECAY, global_clipnorm=NORM), arrays),
+        "utils.training": keras_step(AdamW(RATE, weight_decay=DECAY, global_clipnorm=NORM), arrays),
         "PyTorch, fused": torch_step(arrays),
     }
-    for step in steps.values():
-        step()
-    seconds = {name: [] for name in steps}
-    for _ in range(count):
-        for name, step in steps.items():
-            seconds[name].append(timed(step)[1])
-    fastest = {name: min(times) for name, times in seconds.items()}
+    fastest = fastest_in_turns(steps, count)
     rows = [
         {"AdamW of": name, "ms a step": 1000 * time, "times faster than Keras'": fastest["Keras"] / time}
         for name, time in fastest.items()

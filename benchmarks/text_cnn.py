@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.timing import matmul_flops, print_table, timed
+from benchmarks.timing import fastest_in_turns, matmul_flops, print_table, timed
 from utils.text_cnn import VARIANTS, build_text_cnn
 from utils.training import Adam, set_seeds
 
@@ -146,15 +146,10 @@ def measure(
         "Keras": keras_epoch(ids, labels, ours),
         "PyTorch": torch_epoch(ids, labels, TorchTextCnn(embeddings, variant)),
     }
-    for epoch in epochs.values():
-        epoch()
-    seconds: dict[str, list[float]] = {name: [] for name in epochs}
-    for _ in range(ROUNDS):
-        for name, epoch in epochs.items():
-            seconds[name].append(timed(epoch)[1])
-    rates = {f"{name}, comments a second": round(len(ids) / min(times)) for name, times in seconds.items()}
-    faster = {"times faster": min(seconds["PyTorch"]) / min(seconds["Keras"])}
-    step = min(seconds["Keras"]) * BATCH_SIZE / len(ids)
+    seconds = fastest_in_turns(epochs, ROUNDS)
+    rates = {f"{name}, comments a second": round(len(ids) / fastest) for name, fastest in seconds.items()}
+    faster = {"times faster": seconds["PyTorch"] / seconds["Keras"]}
+    step = seconds["Keras"] * BATCH_SIZE / len(ids)
     return {"variant": variant} | rates | faster | bound(variant, step, peaks)
 
 
