@@ -27,6 +27,7 @@ COMMENTS = 10_000
 VOCABULARY_SIZE, DIM, LENGTH, BATCH_SIZE = 20_000, 100, 48, 64
 WINDOWS, MAPS, MAX_NORM = (3, 4, 5), 100, 3.0
 LEARNING_RATE = 1e-3
+STEPS_PER_EXECUTION = 16  # as in notebook 02
 ROUNDS = 5
 PRODUCT_SIZE, COPIED_BYTES = 2048, 200_000_000
 
@@ -79,7 +80,7 @@ def torch_epoch(ids: NDArray[np.int32], labels: NDArray[np.int32], network: Torc
 
 def keras_epoch(ids: NDArray[np.int32], labels: NDArray[np.int32], network: keras.Model) -> Callable[[], object]:
     """Return a function that trains the Keras network for one epoch."""
-    network.compile(Adam(LEARNING_RATE), "sparse_categorical_crossentropy")
+    network.compile(Adam(LEARNING_RATE), "sparse_categorical_crossentropy", steps_per_execution=STEPS_PER_EXECUTION)
     return lambda: network.fit(ids, labels, batch_size=BATCH_SIZE, shuffle=False, verbose=0)
 
 

@@ -228,7 +228,7 @@ def fit(
 ) -> None:
     """Train a network for some epochs with Adam, its moments beginning at zero."""
     average = {"use_ema": True, "ema_momentum": settings.averaging} if settings.averaging else {}
-    model.compile(Adam(rate, **average), "sparse_categorical_crossentropy")
+    model.compile(Adam(rate, **average), "sparse_categorical_crossentropy", steps_per_execution=16)
     weights = class_weights(labels) if settings.balance else None
     model.fit(words.train, labels, batch_size=settings.batch_size, epochs=epochs, class_weight=weights, verbose=0)
 
