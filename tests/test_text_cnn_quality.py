@@ -136,6 +136,7 @@ TOY_LABELS = (WORDS.train > 27).any(axis=1).astype(np.int8)
         {"averaging": 0.9},
         {"balance": False},
         {"learning_rate": 0.1},
+        {"decay": False},
     ],
 )
 def test_each_setting_of_the_fit_reaches_it(change):
@@ -257,7 +258,7 @@ def test_settings_are_changed_by_name():
     changed = changed_settings(["windows=[1,2]", "dropout=0", "variant=rand", "balance=false", "maps=7"])
     assert changed == Settings(windows=(1, 2), dropout=0.0, variant="rand", balance=False, maps=7)
     assert isinstance(changed.of_words(), WordSettings) and not isinstance(changed.of_words(), Settings)
-    for change, message in {"map=7": "map is no setting", "maps=0.5": "maps must be like 100, not 0.5"}.items():
+    for change, message in {"map=7": "map is no setting", "maps=0.5": "maps must be like 200, not 0.5"}.items():
         with pytest.raises(ValueError, match=message):
             changed_settings([change])
 
