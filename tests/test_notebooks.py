@@ -388,6 +388,15 @@ def test_publish_takes_the_outputs_and_leaves_papermill_behind():
     assert committed.cells[4].metadata == {}
 
 
+def test_what_a_cell_printed_in_pieces_is_published_as_one_output():
+    executed, committed = executed_toy(), toy()
+    executed.cells[-1].outputs = [
+        new_output("stream", name="stdout", text=text) for text in ("epoch 1", "\n", "done\n")
+    ]
+    notebooks.publish(committed, executed)
+    assert [output.text for output in committed.cells[-1].outputs] == ["epoch 1\ndone\n"]
+
+
 def test_publish_refuses_a_cell_that_was_edited_after_the_run():
     executed = executed_toy()
     executed.cells[-1].source = "SEED + 1"

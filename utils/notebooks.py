@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import nbformat
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 
 from utils.files import ROOT, atomic_path, repository_path, shown
@@ -216,7 +217,7 @@ def set_links(text: str, repository: str, revision: str) -> str:
 
 
 def publish(committed: NotebookNode, executed: NotebookNode) -> None:
-    """Put an executed notebook's outputs into the committed one, normalised.
+    """Put an executed notebook's outputs into the committed one, normalised: what one cell printed is one output.
 
     Sources, ids, tags and the parameters cell stay as committed: papermill's injected cell and its metadata are
     left behind. Execution counts become 1, 2, 3, ...
@@ -232,7 +233,8 @@ def publish(committed: NotebookNode, executed: NotebookNode) -> None:
         if cell.id not in runs or runs[cell.id].source != cell.source:
             raise NotebookError(f"cell {cell.id} was changed since the run: make run-all, then publish again.")
         cell.execution_count = count
-        cell.outputs = [_plain_output(output, count) for output in runs[cell.id].outputs]
+        merged, _ = CoalesceStreamsPreprocessor().preprocess_cell(runs[cell.id], {}, count)
+        cell.outputs = [_plain_output(output, count) for output in merged.outputs]
     for cell in committed.cells:
         cell.metadata = {"tags": cell.metadata.tags} if cell.metadata.get("tags") else {}
     committed.metadata = nbformat.from_dict(METADATA)
