@@ -12,7 +12,7 @@ from utils.files import ROOT
 from utils.run_folder import save_comments, start_run
 from utils.text import UNKNOWN
 from utils.text_cnn import VARIANTS, build_text_cnn, favourite_ngrams, max_over_time, ngram_contributions
-from utils.training import set_seeds
+from utils.training import Adam, set_seeds
 
 V, D, LENGTH = 30, 6, 9
 TABLE = np.random.default_rng(0).normal(size=(V, D)).astype(np.float32)
@@ -179,6 +179,18 @@ def test_the_same_seed_gives_the_same_network_and_another_seed_another(variant: 
     first, again, other = (trained(variant, seed=seed).predict(IDS, verbose=0) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other)
+
+
+def test_several_steps_in_one_call_give_the_weights_of_as_many_calls() -> None:
+    weights = []
+    for steps in (1, 3):  # eight batches are no multiple of three
+        model = small("multichannel")
+        set_seeds(0)
+        model.compile(Adam(0.05), "sparse_categorical_crossentropy", steps_per_execution=steps)
+        model.fit(IDS, LABELS, batch_size=8, epochs=2, validation_data=(IDS[:20], LABELS[:20]), verbose=0)
+        weights.append([*model.get_weights(), model.predict(IDS[:21], batch_size=4, verbose=0)])
+    for one, several in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, several)
 
 
 def test_the_network_learns_which_tokens_decide_wherever_they_stand() -> None:
