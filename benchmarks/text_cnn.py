@@ -1,7 +1,9 @@
 """One training epoch of the Text-CNN beside the same network in PyTorch: ``python -m benchmarks.text_cnn [COMMENTS]``.
 
-Both see the same batches and train with Adam. The two take turns, and the fastest epoch of each counts. Seconds are
-seconds on the clock, with all cores; compiling is left out. Needs ``requirements-torch.txt``.
+Both see the same batches and train with Adam. The two take turns, an epoch each. ``times faster`` is the median of the
+ratios of turns that follow each other, for a shared machine's speed drifts, and stands between their quartiles.
+Comments a second are those of the median turn. Seconds are seconds on the clock, with all cores; compiling is left out.
+Needs ``requirements-torch.txt``.
 
 What bounds a step? Two things it cannot do without are counted and held against what the machine reaches at them
 alone, measured in the same run: the operations of the convolutions against a product of two matrices, the bytes that
@@ -19,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.timing import fastest_in_turns, matmul_flops, print_table, timed
+from benchmarks.timing import in_turns, matmul_flops, print_table, timed
 from utils.text_cnn import VARIANTS, build_text_cnn
 from utils.training import Adam, set_seeds
 
@@ -28,7 +30,7 @@ VOCABULARY_SIZE, DIM, LENGTH, BATCH_SIZE = 20_000, 100, 48, 64
 WINDOWS, MAPS, MAX_NORM = (3, 4, 5), 100, 3.0
 LEARNING_RATE = 1e-3
 STEPS_PER_EXECUTION = 16  # as in notebook 02
-ROUNDS = 5
+ROUNDS = 9
 PRODUCT_SIZE, COPIED_BYTES = 2048, 200_000_000
 
 
@@ -147,10 +149,11 @@ def measure(
         "Keras": keras_epoch(ids, labels, ours),
         "PyTorch": torch_epoch(ids, labels, TorchTextCnn(embeddings, variant)),
     }
-    seconds = fastest_in_turns(epochs, ROUNDS)
-    rates = {f"{name}, comments a second": round(len(ids) / fastest) for name, fastest in seconds.items()}
-    faster = {"times faster": seconds["PyTorch"] / seconds["Keras"]}
-    step = seconds["Keras"] * BATCH_SIZE / len(ids)
+    seconds = {name: np.array(turns) for name, turns in in_turns(epochs, ROUNDS).items()}
+    rates = {f"{name}, comments a second": round(len(ids) / np.median(turns)) for name, turns in seconds.items()}
+    quartiles = np.quantile(seconds["PyTorch"] / seconds["Keras"], (0.25, 0.5, 0.75)).tolist()
+    faster = dict(zip(("lower quartile", "times faster", "upper quartile"), quartiles, strict=True))
+    step = float(np.median(seconds["Keras"])) * BATCH_SIZE / len(ids)
     return {"variant": variant} | rates | faster | bound(variant, step, peaks)
 
 
