@@ -58,7 +58,7 @@ AS_IT_IS = "as it is"
 class WordSettings:
     """What the ids and the embedding table depend on besides the comments."""
 
-    max_length: int = 48
+    max_length: int = 80
     vocabulary_comments: int = 150_000
     word2vec_comments: int = 150_000
     dimensions: int = 100
@@ -116,6 +116,7 @@ ABLATION = {
     "vectors of half the size": {"embedding_scale": 0.5},
     "vectors of twice the size": {"embedding_scale": 2.0},
     "non-static, moving all 3 epochs": {"variant": "non-static", "epochs": 3},
+    "48 morphemes": {"max_length": 48},
     "80 morphemes": {"max_length": 80},
     "200 numbers a vector": {"dimensions": 200},
     "Word2Vec, window 10": {"word2vec_window": 10},
