@@ -117,7 +117,6 @@ ABLATION = {
     "vectors of twice the size": {"embedding_scale": 2.0},
     "non-static, moving all 3 epochs": {"variant": "non-static", "epochs": 3},
     "48 morphemes": {"max_length": 48},
-    "80 morphemes": {"max_length": 80},
     "200 numbers a vector": {"dimensions": 200},
     "Word2Vec, window 10": {"word2vec_window": 10},
     "Word2Vec, words that occur once": {"word2vec_min_count": 1},

@@ -157,10 +157,10 @@ def test_the_text_cnns_speed_is_shown_for_every_variant():
     pytest.importorskip("torch")
     rows = rows_shown("text_cnn", "128")
     assert [row[0] for row in rows] == list(VARIANTS)
-    ours, theirs, lower, ratio, upper, gflops, products, _, memory, floor = np.array(
+    ours, theirs, lower, ratio, upper, gflops, products, gigabytes, memory, floor = np.array(
         [row[1:-1] for row in rows], dtype=float
     ).T
-    assert (np.stack([ours, theirs, lower, gflops]) > 0).all()
+    assert (np.stack([ours, theirs, lower, gflops, gigabytes]) > 0).all()
     assert (lower <= ratio).all() and (ratio <= upper).all()
     np.testing.assert_allclose(floor, products + memory, atol=0.011)
     assert [row[-1] for row in rows] == list(np.where(products >= memory, "products", "memory"))
