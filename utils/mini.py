@@ -372,8 +372,10 @@ def read_vocabulary(folder: Path) -> list[str]:
     return (folder / VOCABULARY).read_text(encoding="utf-8").splitlines()
 
 
-def complete(model: keras.Model, token_ids: NDArray[np.int32]) -> NDArray[np.int32]:
+def completed(model: keras.Model, token_ids: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Hide the second half of each comment and let the network write it, token by token from the left.
+
+    It always writes its most probable token; a comment that got a wrong one is left there.
 
     Parameters
     ----------
@@ -384,21 +386,25 @@ def complete(model: keras.Model, token_ids: NDArray[np.int32]) -> NDArray[np.int
 
     Returns
     -------
-    int32 array, shape (B, L)
-        The comments as the network completes them, always with its most probable token.
+    bool array, shape (B,)
+        Which comments the network completes word for word.
     """
     lengths = (token_ids != PAD).sum(axis=1)
     places = np.arange(token_ids.shape[1])
     hidden = (places >= lengths[:, None] // 2) & (places < lengths[:, None] - 1)
-    written = np.where(hidden, MASK, token_ids).astype(np.int32)
-    inputs = {"segment_ids": np.zeros_like(written), "padding_mask": (token_ids != PAD).astype(np.int32)}
-    for step in range(hidden.sum(axis=1).max()):
-        place = np.minimum(lengths // 2 + step, lengths - 2)[:, None]
-        scores = model({"token_ids": written, "mask_positions": place, **inputs})["masked_lm"]
-        best = keras.ops.convert_to_numpy(keras.ops.argmax(scores, axis=-1)).astype(np.int32)
-        still = np.take_along_axis(written, place, 1) == MASK
-        np.put_along_axis(written, place, np.where(still, best, np.take_along_axis(written, place, 1)), 1)
-    return written
+    written, right = np.where(hidden, MASK, token_ids).astype(np.int32), np.ones(len(token_ids), bool)
+    while len(rows := np.flatnonzero(right & (written == MASK).any(axis=1))):
+        place = np.argmax(written[rows] == MASK, axis=1)
+        inputs = {
+            "token_ids": written[rows],
+            "segment_ids": np.zeros_like(written[rows]),
+            "padding_mask": (token_ids[rows] != PAD).astype(np.int32),
+            "mask_positions": place[:, None].astype(np.int32),
+        }
+        best = keras.ops.convert_to_numpy(keras.ops.argmax(model(inputs)["masked_lm"], axis=-1))[:, 0]
+        right[rows] = best == token_ids[rows, place]
+        written[rows, place] = best
+    return right
 
 
 def tells_something(token_ids: NDArray[np.int32]) -> bool:
@@ -415,11 +421,8 @@ def count_completed(model: keras.Model, comments: Encoded, *, rows: int = 1000, 
     order = np.random.default_rng(seed).permutation(len(comments.starts) - 1)
     telling = (row for row in order if tells_something(comments.token_ids[slice(*comments.starts[row : row + 2])]))
     chosen, lengths = np.fromiter(itertools.islice(telling, rows), np.intp), np.diff(comments.starts)
-    completed = 0
-    for part in np.array_split(chosen[np.argsort(lengths[chosen])], max(1, rows // 50)):
-        token_ids = lay_out(comments, part, int(lengths[part].max()))
-        completed += int((complete(model, token_ids) == token_ids).all(axis=1).sum())
-    return completed
+    parts = np.array_split(chosen[np.argsort(lengths[chosen])], max(1, rows // 50))
+    return sum(int(completed(model, lay_out(comments, part, int(lengths[part].max()))).sum()) for part in parts)
 
 
 def card(record: dict[str, Any]) -> str:
