@@ -30,20 +30,15 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return result, time.perf_counter() - began
 
 
-def in_turns(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Return the seconds on the clock of each call's turns, after one turn that does not count."""
+def fastest_in_turns(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Return the seconds on the clock of each call's fastest turn, after one turn that does not count."""
     for call in calls.values():
         call()
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
             seconds[name].append(timed(call)[1])
-    return seconds
-
-
-def fastest_in_turns(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Return the seconds on the clock of each call's fastest turn, after one turn that does not count."""
-    return {name: min(times) for name, times in in_turns(calls, rounds).items()}
+    return {name: min(times) for name, times in seconds.items()}
 
 
 def alone(call: Callable[[], Any]) -> tuple[float, float]:
