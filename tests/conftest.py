@@ -1,7 +1,6 @@
 import json
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,10 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from safetensors.numpy import save_file
 
 import benchmarks  # noqa: F401  # loads Triton before anything loads TensorFlow
-from tests.exercises import profile_with_solutions
-from tests.runs import run_all, runs_folder
 from utils.cost import KCBERT
-from utils.files import ROOT
 
 PARAMETERS = 'DATASET = "sample"\nCOLUMNS = {}\nRUN_DIR = "runs/sample"\nSEED = 0\nRATE = 0.5\nNAMES = ["a"]\n'
 
@@ -38,18 +34,6 @@ def toy_notebook(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
-
-
-@pytest.fixture(scope="session")
-def test_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """The five notebooks on the `test` profile, each with the solutions of its exercises behind its own cells."""
-    folder = runs_folder(tmp_path_factory) / "test"
-    profile = profile_with_solutions(
-        ROOT / "notebooks" / "profiles" / "test.yaml", tmp_path_factory.mktemp("solutions")
-    )
-    result = run_all("--profile", str(profile), "--run-dir", str(folder))
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
-    return folder, result
 
 
 @pytest.fixture(scope="module")
