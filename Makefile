@@ -31,9 +31,10 @@ help: ## list the commands
 run-all: setup ## run the notebooks [PROFILE=sample] [DATASET=path] [RUN_DIR=folder] [RESUME=1]
 	@$(VENV_PYTHON) -m utils.run_all --profile "$(PROFILE)" $(if $(DATASET),--dataset "$(DATASET)") $(if $(RUN_DIR),--run-dir "$(RUN_DIR)") $(if $(filter-out 0,$(RESUME)),--resume)
 
+# Two processes take a test file each, in the order of names: by the number of tests, the longest would come last.
 .PHONY: test
 test: lint ## set up, lint, unit tests, and the notebooks end to end
-	@$(VENV_PYTHON) -m pytest -m "not long and not browser and not colab"
+	@$(VENV_PYTHON) -m pytest -m "not long and not browser and not colab" -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-long
 test-long: setup-dev ## what is too slow for every change
