@@ -162,8 +162,8 @@ def bound(variant: str, seconds: float, peaks: tuple[float, float]) -> dict[str,
     }
 
 
-def ratio_of_medians(above: NDArray[np.float64], below: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
-    """Return how many times the median of the one is that of the other."""
+def ratio_of_medians(above: NDArray[np.float64], below: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Return how many times the median of the one is that of the other, along an axis of draws."""
     return np.median(above, axis=axis) / np.median(below, axis=axis)
 
 
@@ -175,14 +175,13 @@ def measure(
     if variant != "rand":
         embeddings = np.random.default_rng(1).normal(0, 0.3, (VOCABULARY_SIZE, DIM)).astype(np.float32)
     ours = build_text_cnn(VOCABULARY_SIZE, max_length=LENGTH, embeddings=embeddings, embedding_dim=DIM, variant=variant)
-    turns = train_in_turns(ids, labels, ours, TorchTextCnn(embeddings, variant), rounds=ROUNDS)
-    seconds = {name: np.array(found) for name, found in turns.items()}
-    rates = {f"{name}, comments a second": round(len(ids) / np.median(turns)) for name, turns in seconds.items()}
-    low, high = bootstrap(
-        (seconds["PyTorch"], seconds["Keras"]), ratio_of_medians, paired=True, method="percentile", rng=0
-    ).confidence_interval
-    faster = {"times faster": float(ratio_of_medians(seconds["PyTorch"], seconds["Keras"])), "from": low, "to": high}
-    step = float(np.median(seconds["Keras"])) * BATCH_SIZE / len(ids)
+    seconds = train_in_turns(ids, labels, ours, TorchTextCnn(embeddings, variant), rounds=ROUNDS)
+    medians = {name: float(np.median(turns)) for name, turns in seconds.items()}
+    rates = {f"{name}, comments a second": round(len(ids) / median) for name, median in medians.items()}
+    turns = (seconds["PyTorch"], seconds["Keras"])
+    drawn = bootstrap(turns, ratio_of_medians, paired=True, method="percentile", rng=0).confidence_interval
+    faster = {"times faster": medians["PyTorch"] / medians["Keras"], "from": drawn.low, "to": drawn.high}
+    step = medians["Keras"] * BATCH_SIZE / len(ids)
     return {"variant": variant} | rates | faster | bound(variant, step, peaks)
 
 

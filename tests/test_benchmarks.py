@@ -186,6 +186,8 @@ def test_the_operations_and_bytes_of_a_step_are_those_of_its_arrays():
     assert benchmark.step_bytes("multichannel") == 4 * rows + 8 * table
     found = benchmark.bound("static", 0.5, (1e9, 1e9))
     assert found["GFLOP/s"] == pytest.approx(benchmark.step_flops("static") / 0.5e9) and found["bound"] == "products"
+    assert found["share of a product's"] == pytest.approx(benchmark.step_flops("static") / 0.5e9)
+    assert found["share of a copy's"] == pytest.approx(benchmark.step_bytes("static") / 0.5e9)
     assert benchmark.bound("rand", 0.5, (1e15, 1e9))["bound"] == "memory"
 
 
