@@ -5,12 +5,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from utils import training
 from utils.training import Adam, AdamW, WarmUpLinearDecay
 
 WORDS = np.array([[3, 3, 3, 5], [3, 5, 1, 0]], np.int32)  # 3 occurs four times, 2 and 4 never
 COMPILED = pytest.mark.parametrize("jit_compile", [False, True], ids=["plain", "XLA"])
 DECAY, CLIP, STEPS = 0.1, 0.05, 5
 EPSILON = 1e-12  # TensorFlow adds it before the correction of the first steps, PyTorch after
+
+
+@pytest.fixture(params=[None, (7, 5)], ids=["CPU", "GPU"], autouse=True)
+def take_the_way_of_a_machine_with_or_without_a_gpu(request, monkeypatch):
+    """On a CPU that is one loop, with a GPU TensorFlow's kernel, which works on a CPU too."""
+    monkeypatch.setattr(training, "gpu_compute_capability", lambda: request.param)
 
 
 def vectors_and_targets():
@@ -62,6 +69,34 @@ def test_steps_agree_with_pytorch_clipped_with_decay_and_a_schedule(jit_compile)
     )
     np.testing.assert_allclose(ours, vectors.detach().numpy(), rtol=0, atol=1e-6)
     assert np.abs(ours - start).max() > 0.02
+
+
+@COMPILED
+def test_weights_decay_but_for_those_that_are_left_out_while_both_are_clipped_as_one(jit_compile):
+    torch = pytest.importorskip("torch")
+    start, target = vectors_and_targets()[0], 3.0
+    table, bias = (torch.nn.Parameter(torch.tensor(array)) for array in (start, start[0]))
+    groups = [{"params": [table], "weight_decay": DECAY}, {"params": [bias], "weight_decay": 0.0}]
+    theirs = torch.optim.AdamW(groups, 0.01, eps=EPSILON)
+    variables = [keras.Variable(start, name="table"), keras.Variable(start[0], name="bias")]
+    ours = AdamW(0.01, weight_decay=DECAY, global_clipnorm=CLIP, epsilon=EPSILON)
+    ours.exclude_from_weight_decay(var_names=["bias"])
+    ours.build(variables)
+
+    @tf.function(jit_compile=jit_compile)
+    def step():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum((variables[0].value + variables[1].value - target) ** 2)
+        ours.apply(tape.gradient(loss, [variable.value for variable in variables]), variables)
+
+    for _ in range(STEPS):
+        step()
+        theirs.zero_grad()
+        ((table + bias - target) ** 2).sum().backward()
+        torch.nn.utils.clip_grad_norm_([table, bias], CLIP)
+        theirs.step()
+    for variable, parameter in zip(variables, (table, bias), strict=True):
+        np.testing.assert_allclose(variable.numpy(), parameter.detach().numpy(), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("setting", [{"clipnorm": 0.05}, {"clipvalue": 0.01}, {"amsgrad": True}])

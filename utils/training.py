@@ -340,7 +340,9 @@ class Adam(keras.optimizers.Adam):
 
     Notes
     -----
-    TensorFlow's own kernel halves the time of a step (``python -m benchmarks.optimizer``, results/benchmarks.md).
+    On a CPU memory bounds a step. There clipping to ``global_clipnorm``, weight decay and the step are one loop
+    that XLA compiles, and on a GPU, or several devices, the step is TensorFlow's own kernel
+    (``python -m benchmarks.optimizer``, results/benchmarks.md).
     """
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -363,7 +365,11 @@ class Adam(keras.optimizers.Adam):
             **{name: tf.cast(value, dtype) for name, value in settings.items()},
         )
 
-    def _clip_gradients(self, grads: Sequence[Any]) -> list[Any]:
+    def _in_one_loop(self) -> bool:
+        one_cpu = _devices_at_work() == 1 and gpu_compute_capability() is None
+        return keras.backend.backend() == "tensorflow" and one_cpu and not self.amsgrad
+
+    def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
         if keras.backend.backend() != "tensorflow":
             return super()._clip_gradients(grads)
         import tensorflow as tf
@@ -371,9 +377,39 @@ class Adam(keras.optimizers.Adam):
         grads = [tf.convert_to_tensor(gradient) for gradient in grads]
         if _devices_at_work() > 1:
             grads = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, grads)
-        if self.global_clipnorm:
-            return tf.clip_by_global_norm(grads, self.global_clipnorm)[0]
-        return super()._clip_gradients(grads)
+        if not self.global_clipnorm:
+            return super()._clip_gradients(grads)
+        if self._in_one_loop():
+            return grads
+        return tf.clip_by_global_norm(grads, self.global_clipnorm)[0]
+
+    def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
+        if not self._in_one_loop():
+            super()._apply_weight_decay(variables)
+
+    def _backend_update_step(
+        self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any
+    ) -> None:
+        if not self._in_one_loop():
+            return super()._backend_update_step(grads, trainable_variables, learning_rate)
+        import tensorflow as tf
+
+        limit, step = self.global_clipnorm, tf.cast(self.iterations + 1, tf.float32)
+        scale = limit / tf.maximum(limit, tf.linalg.global_norm(grads)) if limit else tf.constant(1.0)
+        rate = tf.convert_to_tensor(learning_rate)
+        corrected_rate = rate * tf.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
+        decayed, kept = 1 - rate * (self.weight_decay or 0.0), tf.constant(1.0)
+        for gradient, variable in zip(grads, trainable_variables, strict=True):
+            index = self._get_variable_index(variable)
+            held = (variable, self._momentums[index], self._velocities[index])
+            _adam_step_in_one_loop()(
+                tuple(each.value.handle for each in held),
+                tf.cast(gradient, variable.dtype),
+                scale,
+                corrected_rate,
+                decayed if self._use_weight_decay(variable) else kept,
+                (self.beta_1, self.beta_2, self.epsilon),
+            )
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Sequence[tuple[Any, Any]]) -> Sequence[tuple[Any, Any]]:
         return grads_and_vars  # `_clip_gradients`, which always comes before, has added them up
@@ -447,6 +483,36 @@ def _devices_at_work() -> int:
     import tensorflow as tf
 
     return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+@functools.cache
+def _adam_step_in_one_loop() -> Callable[..., None]:
+    """Return a function that moves one variable; XLA makes a loop of it that reads and writes each number once.
+
+    It takes handles: a function that has once been called with variables fails when those are gone.
+    """
+    import tensorflow as tf
+
+    @tf.function(jit_compile=True)
+    def step(
+        handles: tuple[Any, Any, Any],
+        gradient: Any,
+        scale: Any,
+        rate: Any,
+        share_kept: Any,
+        settings: tuple[float, float, float],
+    ) -> None:
+        dtype, (beta_1, beta_2, epsilon) = gradient.dtype, settings
+        variable, mean, mean_square = (tf.raw_ops.ReadVariableOp(resource=handle, dtype=dtype) for handle in handles)
+        gradient = gradient * tf.cast(scale, dtype)
+        mean += (gradient - mean) * (1 - beta_1)
+        mean_square += (gradient**2 - mean_square) * (1 - beta_2)
+        move = tf.cast(rate, dtype) * mean / (tf.sqrt(mean_square) + epsilon)
+        values = tf.cast(share_kept, dtype) * variable - move, mean, mean_square
+        for handle, value in zip(handles, values, strict=True):
+            tf.raw_ops.AssignVariableOp(resource=handle, value=value)
+
+    return step
 
 
 @functools.cache
