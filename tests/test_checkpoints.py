@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from utils import checkpoints
 from utils.bert import CommentBatches, load_backbone, load_tokenizer
-from utils.checkpoints import CheckpointError, checkpoint_source, find_checkpoint
+from utils.checkpoints import GELU_FORMULAS, CheckpointError, checkpoint_source, find_checkpoint
 from utils.cost import KCBERT
 from utils.files import ROOT, sha256_of
 
@@ -236,7 +236,8 @@ def test_damaged_pytorch_weights_are_named(checkpoint):
         ({"num_hidden_layers": 1}, "more layers than the 1 of"),
         ({"num_attention_heads": 7}, "hidden_size is 48, which 7 attention heads"),
         ({"num_attention_heads": None}, "num_attention_heads is None"),
-        ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
+        ({"hidden_act": "relu"}, "hidden_act is 'relu', not one of gelu, gelu_python"),
+        ({"hidden_act": "gelu_10"}, "hidden_act is 'gelu_10'"),
         ({"model_type": "electra"}, "'electra'"),
     ],
 )
@@ -545,14 +546,17 @@ def output_difference(ours, torch_bert, inputs) -> float:
 
 
 @needs_torch
-def test_hidden_states_equal_those_of_pytorch_for_the_tanh_gelu(checkpoint):
-    assert hidden_difference(checkpoint, torch_checkpoint(checkpoint, "gelu_pytorch_tanh")) < 2e-5
+@pytest.mark.parametrize("hidden_act", GELU_FORMULAS)
+def test_hidden_states_equal_those_of_pytorch_for_every_gelu(checkpoint, hidden_act):
+    assert hidden_difference(checkpoint, torch_checkpoint(checkpoint, hidden_act)) < 2e-5
 
 
 @needs_torch
-def test_hidden_states_stay_close_to_pytorch_for_the_erf_gelu_of_kcbert(checkpoint):
-    difference = hidden_difference(checkpoint, torch_checkpoint(checkpoint, "gelu"))
-    assert 1e-5 < difference < 2e-3
+@pytest.mark.parametrize(("ours", "theirs"), [("gelu", "gelu_pytorch_tanh"), ("gelu_pytorch_tanh", "gelu")])
+def test_hidden_states_tell_the_two_formulas_apart(checkpoint, ours, theirs):
+    model = torch_checkpoint(checkpoint, theirs)
+    change_config(checkpoint, hidden_act=ours)
+    assert 1e-4 < hidden_difference(checkpoint, model) < 2e-3
 
 
 @needs_torch
@@ -590,10 +594,10 @@ def test_random_weights_of_kcberts_exact_shape_give_what_pytorch_gives(checkpoin
                 weight.normal_(float("LayerNorm.weight" in name), 0.05)
     model.save_pretrained(checkpoint)
     weights = model.state_dict()
-    ours = load_backbone(checkpoint).predict(inputs, verbose=0)
-    for hidden_act, bound in (("gelu", 5e-3), ("gelu_pytorch_tanh", 1e-4)):
+    for hidden_act in ("gelu", "gelu_pytorch_tanh"):
+        change_config(checkpoint, hidden_act=hidden_act)
         peer = BertModel(BertConfig(**config | {"hidden_act": hidden_act})).eval()
         peer.load_state_dict(weights)
-        difference = output_difference(ours, peer, inputs)
+        difference = output_difference(load_backbone(checkpoint).predict(inputs, verbose=0), peer, inputs)
         print(f"{hidden_act}: largest difference {difference:.1e}")
-        assert difference < bound
+        assert difference < 1e-4

@@ -115,6 +115,24 @@ def test_a_bert_learns_from_batches_of_one_class_and_of_one_odd_comment(bert: Be
     assert np.isfinite(bert.predict_proba(COMMENTS)).all()
 
 
+@pytest.mark.parametrize("hidden_act", ["gelu", "gelu_pytorch_tanh"])
+def test_a_loaded_bert_computes_gelu_by_the_formula_of_its_checkpoint(
+    kcbert_shaped_checkpoint: Path, tmp_path: Path, hidden_act: str
+) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    shutil.copytree(kcbert_shaped_checkpoint, checkpoint)
+    config = json.loads((checkpoint / "config.json").read_text()) | {"hidden_act": hidden_act}
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    model = build_bert_classifier(load_backbone(checkpoint))
+    dense = model.get_layer("bert_backbone").transformer_layers[0]._feedforward_intermediate_dense
+    dense.kernel.assign(dense.kernel * 20)  # far from 0, where the formulas differ
+    saved = BertClassifier(model, load_tokenizer(checkpoint), 300)
+    saved.save(tmp_path / "saved")
+    loaded = load_classifier(tmp_path / "saved")
+    assert loaded.settings()["hidden_act"] == hidden_act
+    np.testing.assert_array_equal(loaded.predict_proba(COMMENTS), saved.predict_proba(COMMENTS))
+
+
 def test_a_bare_string_is_refused(classifier: TextClassifier) -> None:
     with pytest.raises(TypeError, match=r"write \[texts\]"):
         classifier.predict_proba("배송이 늦어서")

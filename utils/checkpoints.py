@@ -36,6 +36,15 @@ SIZES = (
 WORDS = "embeddings.word_embeddings.weight"
 POOLER, POOLER_BIAS = "pooler.dense.weight", "pooler.dense.bias"
 MINI = ROOT / "data" / "checkpoints" / "mini"
+GELU_FORMULAS = {  # Transformers' names of it
+    "gelu": "erf",
+    "gelu_python": "erf",
+    "gelu_pytorch_tanh": "tanh",
+    "gelu_python_tanh": "tanh",
+    "gelu_accurate": "tanh",
+    "gelu_fast": "tanh",
+    "gelu_new": "tanh",
+}
 SEGMENTS = 2  # KerasHub knows no other number
 
 
@@ -190,8 +199,11 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{CONFIG} says hidden_size is {config['hidden_size']}, "
             f"which {config['num_attention_heads']} attention heads cannot share evenly.",
         )
-    if not config.get("hidden_act", "gelu").startswith("gelu"):
-        raise checkpoint_error(folder, f"{CONFIG} says hidden_act is {config['hidden_act']!r}, KerasHub computes GELU.")
+    if config.setdefault("hidden_act", "gelu") not in GELU_FORMULAS:
+        raise checkpoint_error(
+            folder,
+            f"{CONFIG} says hidden_act is {config['hidden_act']!r}, it must be one of {', '.join(GELU_FORMULAS)}.",
+        )
     return config
 
 

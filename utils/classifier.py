@@ -48,6 +48,7 @@ BERT_CARD = """# A fine-tuned BERT for comments
   comments are their writers', and none is in this folder.
 """
 MANIFEST = "classifier.json"
+KERAS_HUB_GELU = "gelu_pytorch_tanh"
 
 
 class ClassifierFolderError(ValueError):
@@ -483,6 +484,7 @@ class BertClassifier(TextClassifier):
             "pooling": "mean" if "mean" in {layer.name for layer in self.model.layers} else "cls",
             "do_lower_case": self.tokenizer.do_lower_case,
             "strip_accents": self.tokenizer.strip_accents,
+            "hidden_act": getattr(backbone, "hidden_act", KERAS_HUB_GELU),
             "backbone": {name: getattr(backbone, name) for name in names},
         }
 
@@ -515,9 +517,10 @@ class BertClassifier(TextClassifier):
         """Rebuild the classifier from its weights and vocabulary."""
         from keras_hub.models import BertBackbone
 
-        from utils.bert import BACKBONE, build_bert_classifier, make_tokenizer
+        from utils.bert import BACKBONE, build_bert_classifier, make_tokenizer, use_gelu
 
         backbone = BertBackbone(**settings["backbone"], name=BACKBONE)
+        use_gelu(backbone, settings.get("hidden_act", KERAS_HUB_GELU))  # folders saved by earlier versions have none
         head = {name: settings[name] for name in ("num_classes", "dropout", "pooling")}
         model = build_bert_classifier(backbone, **head)
         tensors = load_file(folder / "weights.safetensors")
