@@ -236,7 +236,7 @@ def test_damaged_pytorch_weights_are_named(checkpoint):
         ({"num_hidden_layers": 1}, "more layers than the 1 of"),
         ({"num_attention_heads": 7}, "hidden_size is 48, which 7 attention heads"),
         ({"num_attention_heads": None}, "num_attention_heads is None"),
-        ({"hidden_act": "relu"}, "hidden_act is 'relu', not one of gelu, gelu_python"),
+        ({"hidden_act": "relu"}, "hidden_act is 'relu', it must be one of gelu, gelu_python"),
         ({"hidden_act": "gelu_10"}, "hidden_act is 'gelu_10'"),
         ({"model_type": "electra"}, "'electra'"),
     ],
