@@ -289,10 +289,10 @@ def load_backbone(checkpoint: str | Path, *, pretrained: bool = True) -> BertBac
 
 
 def use_gelu(backbone: BertBackbone, hidden_act: str) -> None:
-    """Let a backbone compute GELU by the formula it was pretrained with; KerasHub takes tanh's always.
+    """Let a backbone compute GELU by the formula that its config names, as PyTorch Transformers does.
 
-    Google's BERT (Devlin et al. 2019) computed the error function (erf), and KcBERT after it; the formula with tanh
-    comes close to it. On a CPU XLA makes one loop of the formula's operations.
+    KcBERT's config names ``gelu``, the formula with the error function (erf); KerasHub always computes the one with
+    tanh, which comes close to it. On a CPU XLA makes one loop of the formula's operations.
 
     Parameters
     ----------
